@@ -1,0 +1,1 @@
+"""Data sets on disk, windows over them, normalisation and data modules."""

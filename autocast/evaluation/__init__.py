@@ -1,0 +1,1 @@
+"""Scores, figures, videos and the report of a trained model."""

@@ -1,0 +1,1 @@
+"""Noise, probability paths and samplers of generative models."""

@@ -1,0 +1,1 @@
+"""Scores of forecasts, streamed, in physical units."""

@@ -1,0 +1,1 @@
+"""Processors: maps from the past to a distribution of futures."""

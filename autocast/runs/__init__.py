@@ -1,0 +1,1 @@
+"""Operations: composition, run directories, launching, tracking. Knows nothing of tensors."""

@@ -1,0 +1,1 @@
+"""Batched torch solvers of partial differential equations: arrays out, no files."""
