@@ -1,0 +1,98 @@
+"""Deep-compression networks: space goes to channels in steps of two, with gated blocks at every resolution.
+
+References:
+    | Deep Compression Autoencoder for Efficient High-Resolution Diffusion Models (Chen et al., 2024)
+    | https://arxiv.org/abs/2410.10733
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from autocast.nn.blocks import GatedBlock
+from autocast.nn.convolution import Convolution, channels_last
+from autocast.nn.shuffle import pixel_shuffle, pixel_unshuffle
+
+
+def saturate(z: Float[Tensor, "*any"], bound: float) -> Float[Tensor, "*any"]:
+    """`z / sqrt(1 + (z / bound)**2)`: the identity near 0, never beyond `bound`."""
+    return z * torch.rsqrt(1 + (z / bound).square())
+
+
+class DeepCompressionDown(nn.Module):
+    """Images `(B, C, *S)` to latents `(B, latent_channels, *S / 2**n)`, n the number of `widths`.
+
+    Each stage unshuffles by two and brings the channels to its width, the first by a 3-point convolution, the others
+    point by point, then applies its blocks.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        latent_channels: int,
+        *,
+        periodic: tuple[bool, ...],
+        widths: Sequence[int],
+        blocks: Sequence[int],
+    ) -> None:
+        super().__init__()
+        n_points = 2 ** len(periodic)
+        inputs = [in_channels, *widths[:-1]]
+        self.mixes = nn.ModuleList(
+            Convolution(n_points * before, after, _kernel_size(stage), periodic=periodic)
+            for stage, (before, after) in enumerate(zip(inputs, widths, strict=True))
+        )
+        self.stages = nn.ModuleList(_stage(*pair, periodic) for pair in zip(widths, blocks, strict=True))
+        self.tail = Convolution(widths[-1], latent_channels, 1, periodic=periodic)
+
+    def forward(self, x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b l *sl"]:
+        x, nothing = channels_last(x), x.new_empty(x.shape[0], 0)
+        for mix, stage in zip(self.mixes, self.stages, strict=True):
+            x = mix(pixel_unshuffle(x, 2))
+            for block in stage.children():
+                x = block(x, nothing)
+        return self.tail(x)
+
+
+class DeepCompressionUp(nn.Module):
+    """The mirror of `DeepCompressionDown`: the same layers in the opposite order, at the same cost."""
+
+    def __init__(
+        self,
+        latent_channels: int,
+        out_channels: int,
+        *,
+        periodic: tuple[bool, ...],
+        widths: Sequence[int],
+        blocks: Sequence[int],
+    ) -> None:
+        """`widths` and `blocks` are the encoder's, from the finest stage to the coarsest."""
+        super().__init__()
+        n_points = 2 ** len(periodic)
+        outputs = [out_channels, *widths[:-1]]
+        self.head = Convolution(latent_channels, widths[-1], 1, periodic=periodic)
+        self.stages = nn.ModuleList(_stage(*pair, periodic) for pair in zip(widths, blocks, strict=True))
+        self.mixes = nn.ModuleList(
+            Convolution(before, n_points * after, _kernel_size(stage), periodic=periodic)
+            for stage, (before, after) in enumerate(zip(widths, outputs, strict=True))
+        )
+
+    def forward(self, z: Float[Tensor, "b l *sl"]) -> Float[Tensor, "b c *s"]:
+        x, nothing = self.head(channels_last(z)), z.new_empty(z.shape[0], 0)
+        for mix, stage in zip(reversed(self.mixes), reversed(self.stages), strict=True):
+            for block in stage.children():
+                x = block(x, nothing)
+            x = pixel_shuffle(mix(x), 2)
+        return x
+
+
+def _kernel_size(stage: int) -> int:
+    return 3 if stage == 0 else 1
+
+
+def _stage(width: int, n_blocks: int, periodic: tuple[bool, ...]) -> nn.ModuleList:
+    return nn.ModuleList(GatedBlock(width, periodic=periodic) for _ in range(n_blocks))
