@@ -1,0 +1,106 @@
+"""The deep-compression autoencoder: every frame on a coarser grid with more channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from autocast.autoencoders.decoder import Decoder
+from autocast.autoencoders.encoder import Encoder
+from autocast.errors import ConfigError
+from autocast.layout import frames_to_images, images_to_frames
+from autocast.nn.deep_compression import DeepCompressionDown, DeepCompressionUp, saturate
+from autocast.types import FieldSpec
+
+
+class DeepCompressionEncoder(Encoder):
+    """Each frame `(*S, C)` to `(*S / 2**n, latent_channels)`, n the number of `widths`.
+
+    Periodic axes are padded periodically; latents are bounded by `saturation` (None leaves them free).
+    """
+
+    merges_frames: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        spec: FieldSpec,
+        *,
+        widths: Sequence[int] = (32, 64),
+        blocks: Sequence[int] = (1, 2),
+        latent_channels: int = 16,
+        saturation: float | None = 5.0,
+    ) -> None:
+        _check_stages("encoder", widths, blocks)
+        factor = 2 ** len(widths)
+        _check_grid(spec, factor)
+        coarse = tuple(n // factor for n in spec.grid_shape)
+        super().__init__(spec, n_channels=latent_channels, grid_shape=coarse)
+        self.widths, self.blocks = tuple(widths), tuple(blocks)
+        self.network = DeepCompressionDown(
+            spec.n_channels, latent_channels, periodic=spec.periodic, widths=self.widths, blocks=self.blocks
+        )
+        self._saturation = saturation
+
+    def encode(self, x: Float[Tensor, "b t *s c"]) -> Float[Tensor, "b t *se ce"]:
+        z = images_to_frames(self.network(frames_to_images(x)), x.shape[1])
+        return z if self._saturation is None else saturate(z, self._saturation)
+
+    def mirror(self) -> DeepCompressionDecoder:
+        return DeepCompressionDecoder(self)
+
+
+class DeepCompressionDecoder(Decoder):
+    """The encoder's layers in the opposite order; other `widths` and `blocks` only where they are given.
+
+    They are listed as the encoder's are, from the finest stage to the coarsest.
+    """
+
+    def __init__(
+        self, encoder: Encoder, *, widths: Sequence[int] | None = None, blocks: Sequence[int] | None = None
+    ) -> None:
+        super().__init__()
+        if not isinstance(encoder, DeepCompressionEncoder):
+            raise ConfigError(
+                f"decoder=dc cannot decode what {type(encoder).__name__} encodes. "
+                "Use it with encoder=dc, or choose decoder=null for the encoder's mirror."
+            )
+        widths = encoder.widths if widths is None else tuple(widths)
+        blocks = encoder.blocks if blocks is None else tuple(blocks)
+        _check_stages("decoder", widths, blocks)
+        if len(widths) != len(encoder.widths):
+            raise ConfigError(
+                f"decoder.widths={list(widths)} has {len(widths)} stages, but encoder.widths={list(encoder.widths)} "
+                f"has {len(encoder.widths)}, each halving the grid. Give as many, "
+                "or decoder.widths=null for the encoder's."
+            )
+        self.network = DeepCompressionUp(
+            encoder.n_channels, encoder.spec.n_channels, periodic=encoder.periodic, widths=widths, blocks=blocks
+        )
+
+    def decode(self, z: Float[Tensor, "b t *se ce"]) -> Float[Tensor, "b t *s c"]:
+        return images_to_frames(self.network(frames_to_images(z)), z.shape[1])
+
+
+def _check_stages(part: str, widths: Sequence[int], blocks: Sequence[int]) -> None:
+    if not widths or len(widths) != len(blocks):
+        raise ConfigError(
+            f"{part}.widths={list(widths)} and {part}.blocks={list(blocks)}: one width and one number of blocks per "
+            "stage are needed, and at least one stage. Give lists of the same length."
+        )
+    if min(widths) < 1 or min(blocks) < 0:
+        raise ConfigError(
+            f"{part}.widths={list(widths)}, {part}.blocks={list(blocks)}: widths are at least 1, blocks 0."
+        )
+
+
+def _check_grid(spec: FieldSpec, factor: int) -> None:
+    bad = [f"{name}={n}" for name, n in zip(spec.dim_names, spec.grid_shape, strict=True) if n % factor]
+    if bad:
+        raise ConfigError(
+            f"encoder.widths makes the grid {factor} times coarser, which does not divide {', '.join(bad)} of "
+            f"{spec.dataset_name}. Give fewer widths (each halves the grid), or use encoder=permute_concat or "
+            "encoder=identity."
+        )

@@ -1,0 +1,41 @@
+"""What encoders promise."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from autocast.autoencoders.decoder import Decoder
+from autocast.types import FieldSpec
+
+
+class Encoder(nn.Module, ABC):
+    """Normalised fields to encoded steps; constant fields and scalars are not its business.
+
+    Attributes:
+        spec: the fields that it encodes.
+        n_channels: channels of one encoded frame.
+        grid_shape: the grid of an encoded step.
+        periodic: which axes of that grid are periodic.
+        merges_frames: whether all frames become the channels of one encoded step.
+    """
+
+    merges_frames: ClassVar[bool]
+
+    def __init__(self, spec: FieldSpec, *, n_channels: int, grid_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.spec = spec
+        self.n_channels = n_channels
+        self.grid_shape = grid_shape
+        self.periodic = spec.periodic
+
+    @abstractmethod
+    def encode(self, x: Float[Tensor, "b t *s c"]) -> Float[Tensor, "b te *se ce"]:
+        """`(B, T, *S, C)` to `(B, T', *S', C')`."""
+
+    @abstractmethod
+    def mirror(self) -> Decoder:
+        """A decoder with this encoder's architecture reversed."""

@@ -1,0 +1,88 @@
+"""The flow-matching processor: forecasts are drawn by following a learned velocity from noise to data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from autocast.errors import ConfigError
+from autocast.generative.noise import Noise
+from autocast.generative.paths import linear_path
+from autocast.generative.priors import TimePrior, Uniform
+from autocast.generative.samplers import Sampler
+from autocast.losses.reconstruction import mse
+from autocast.nn.backbone import Backbone
+from autocast.nn.conditioning import sinusoidal_embedding
+from autocast.processors.processor import Processor
+from autocast.types import Condition, EncodedSpec
+
+
+class FlowMatching(Processor):
+    """Draws the next steps given the past, which the velocity network sees beside `x_t` as channels.
+
+    Args:
+        spec: the encoded steps that it maps.
+        backbone: the velocity network, to be completed with shapes.
+        sampler: how the velocity is integrated.
+        increment: whether the target is the increment over the last frame.
+        condition_noise: standard deviation of the noise on the past in training, which makes rollouts robust against
+            their own errors.
+        time_features: size of the embedding of time, an even number.
+        time_prior: which times are trained at; None is all alike.
+
+    References:
+        | Flow Matching for Generative Modeling (Lipman et al., 2022)
+        | https://arxiv.org/abs/2210.02747
+    """
+
+    deterministic: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        spec: EncodedSpec,
+        *,
+        backbone: Callable[..., Backbone],
+        sampler: Sampler,
+        increment: bool = True,
+        condition_noise: float = 0.02,
+        time_features: int = 32,
+        time_prior: TimePrior | None = None,
+    ) -> None:
+        super().__init__(spec, increment=increment)
+        if time_features < 2 or time_features % 2:
+            raise ConfigError(f"processor.time_features={time_features}: must be even and at least 2.")
+        self._sampler = sampler
+        self._condition_noise = condition_noise
+        self._time_features = time_features
+        self._time_prior = Uniform() if time_prior is None else time_prior
+        n_targets = spec.n_steps_output * spec.n_channels_output
+        self.backbone = self._build(backbone, extra_channels=n_targets, extra_features=time_features)
+
+    def loss(
+        self,
+        x: Float[Tensor, "b ti *s ci"],
+        y: Float[Tensor, "b to *s co"],
+        condition: Condition,
+        noise: Noise,
+    ) -> Float[Tensor, ""]:
+        x_1 = self._target(x, y)
+        x_0 = noise.normal(*x_1.shape[1:], like=x_1)
+        t = self._time_prior(noise, x_1)
+        if self._condition_noise:
+            x = x + self._condition_noise * noise.normal(*x.shape[1:], like=x)
+        x_t, velocity = linear_path(x_0, x_1, t)
+        return mse(self._velocity(x_t, t, self._past(x, condition), condition), velocity)
+
+    def sample(self, x: Float[Tensor, "b ti *s ci"], condition: Condition, noise: Noise) -> Float[Tensor, "b to *s co"]:
+        past = self._past(x, condition)
+        x_0 = noise.normal(self.spec.n_steps_output * self.spec.n_channels_output, *self.spec.grid_shape, like=past)
+        x_1 = self._sampler(lambda x_t, t: self._velocity(x_t, t, past, condition), x_0)
+        return self._forecast(x, x_1)
+
+    def _velocity(self, x_t: Tensor, t: Tensor, past: Tensor, condition: Condition) -> Tensor:
+        features = self._features(x_t, condition, sinusoidal_embedding(t, self._time_features))
+        return self.backbone(torch.cat([x_t, past], dim=1), features)
