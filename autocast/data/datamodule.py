@@ -1,0 +1,187 @@
+"""A data set as training and evaluation use it: header, statistics, normalisers, and loaders of whole batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from torch.utils.data import DataLoader
+
+from autocast.data.headers import DatasetHeader, describe
+from autocast.data.normaliser import NORMALISATIONS, Normaliser, fit_normaliser
+from autocast.data.sampler import EpochSampler
+from autocast.data.splits import open_split
+from autocast.data.statistics import Statistics, scalar_statistics
+from autocast.data.stats_file import training_statistics
+from autocast.data.trajectories import Trajectories
+from autocast.data.windows import Steps, WindowDataset
+from autocast.errors import ConfigError, DataError
+from autocast.types import Batch, FieldSpec
+
+Augmentation = Callable[[Batch, torch.Generator], Batch]
+
+
+class FieldDataModule(L.LightningDataModule):
+    """Batches of windows in physical units, in The Well's or any other known layout.
+
+    Only the header is read when it is built; statistics and frames on first use.
+
+    Args:
+        data_path: Directory of the data set.
+        n_steps_input: Ti, the steps that a model is given.
+        n_steps_output: To, the steps that it is compared with.
+        batch_size: Windows in a global batch, that is of all ranks together.
+        stride: Frames from one step of a window to the next.
+        n_workers: Processes that read windows from disk. Splits in memory need none and get none.
+        normalisation: "zscore", "rms" or "none".
+        augment: Makes the augmentation of training batches out of the data set's `FieldSpec`; see `augmentation`.
+        seed: With the epoch it gives the order of the training windows.
+        memory_limit: A split of at most so many GB (as float32) is kept in memory.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        data_path: str | Path,
+        *,
+        n_steps_input: int = 1,
+        n_steps_output: int = 1,
+        batch_size: int = 32,
+        stride: int = 1,
+        n_workers: int = 0,
+        normalisation: str = "zscore",
+        augment: Callable[[FieldSpec], Augmentation] | None = None,
+        seed: int = 42,
+        memory_limit: float = 2.0,
+    ):
+        super().__init__()
+        _check_positive(
+            n_steps_input=n_steps_input, n_steps_output=n_steps_output, batch_size=batch_size, stride=stride
+        )
+        if normalisation not in NORMALISATIONS:
+            raise ConfigError(f"datamodule.normalisation={normalisation}: there are {', '.join(NORMALISATIONS)}.")
+        self.header: DatasetHeader = describe(data_path)
+        self.steps = Steps(n_steps_input, n_steps_output, stride)
+        self.batch_size = batch_size
+        self.n_workers = n_workers
+        self.normalisation = normalisation
+        self.seed = seed
+        self.memory_limit = memory_limit
+        self._augment = augment
+        self._splits: dict[str, Trajectories] = {}
+        self._windows: dict[str, WindowDataset] = {}
+
+    @cached_property
+    def spec(self) -> FieldSpec:
+        return self.header.spec or self.split("train").spec
+
+    @property
+    def digest(self) -> str:
+        return self.header.digest
+
+    @property
+    def n_steps_input(self) -> int:
+        return self.steps.n_input
+
+    @property
+    def n_steps_output(self) -> int:
+        return self.steps.n_output
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        return training_statistics(self.header, self.split("train"))
+
+    @cached_property
+    def normaliser(self) -> Normaliser:
+        return fit_normaliser(self.normalisation, self.statistics.mean, self.statistics.std)
+
+    @cached_property
+    def scalar_normaliser(self) -> Normaliser | None:
+        """Of the scalars over the training trajectories; None where there are no scalars."""
+        return fit_normaliser("zscore", *scalar_statistics(self.split("train"))) if self.spec.n_scalars else None
+
+    @cached_property
+    def constant_normaliser(self) -> Normaliser | None:
+        if not self.spec.n_constant_fields:
+            return None
+        return fit_normaliser(self.normalisation, self.statistics.constant_mean, self.statistics.constant_std)
+
+    @cached_property
+    def augmentation(self) -> Augmentation | None:
+        """To be applied to training batches on the device; the loaders give what is on disk."""
+        return None if self._augment is None else self._augment(self.spec)
+
+    def split(self, name: str) -> Trajectories:
+        """Whole trajectories of "train", "valid" or "test"."""
+        if name not in self._splits:
+            self._splits[name] = open_split(self.header.path, name)
+        return self._splits[name]
+
+    def windows(self, split: str) -> WindowDataset:
+        if split not in self._windows:
+            self._windows[split] = WindowDataset(self.split(split), self.steps, in_memory=self.in_memory(split))
+        return self._windows[split]
+
+    def in_memory(self, split: str = "train") -> bool:
+        return self.split(split).n_bytes <= self.memory_limit * 1e9
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("valid", shuffle=False)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("test", shuffle=False)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:  # noqa: ARG002
+        return batch.to(device, non_blocking=True)
+
+    def _loader(self, split: str, *, shuffle: bool) -> DataLoader[Batch]:
+        windows = self.windows(split)
+        rank, world_size, epoch = self._place()
+        if self.batch_size % world_size:
+            raise ConfigError(
+                f"datamodule.batch_size={self.batch_size} must be a multiple of the {world_size} devices."
+            )
+        if shuffle and len(windows) < world_size:
+            raise DataError(f"data set {self.header.path}: {len(windows)} training windows for {world_size} devices.")
+        sampler = EpochSampler(
+            len(windows),
+            seed=self.seed,
+            batch_size=self.batch_size,
+            rank=rank,
+            world_size=world_size,
+            shuffle=shuffle,
+        )
+        sampler.set_epoch(epoch)
+        n_workers = 0 if self.in_memory(split) else self.n_workers
+        # The sampler gives the indices of a whole batch, and the data set reads them at once: nothing to collate.
+        return DataLoader(
+            windows,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=n_workers,
+            collate_fn=_as_it_is,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=n_workers > 0,
+        )
+
+    def _place(self) -> tuple[int, int, int]:
+        """Rank, number of ranks and current epoch of the trainer, if there is one."""
+        if self.trainer is None:
+            return 0, 1, 0
+        return self.trainer.global_rank, self.trainer.world_size, self.trainer.current_epoch
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _check_positive(**values: int) -> None:
+    for key, value in values.items():
+        if value < 1:
+            raise ConfigError(f"datamodule.{key}={value}: must be at least 1.")

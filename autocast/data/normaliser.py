@@ -1,0 +1,55 @@
+"""Affine normalisation of channels: fitted once, stored in the checkpoint, applied on the device to whole batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from autocast.data.statistics import Statistics
+from autocast.errors import ConfigError
+
+NORMALISATIONS = ("zscore", "rms", "none")
+
+
+class Normaliser(nn.Module):
+    """`(x - mean) / std` per channel of `(..., C)`, and back. A channel that does not vary is only shifted."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor):
+        super().__init__()
+        tiny = 1e-7 * (mean.square() + std.square()).sqrt()  # below what float32 resolves around the mean
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("std", torch.where(std > tiny, std, torch.ones_like(std)).float())
+
+    @classmethod
+    def identity(cls, n_channels: int) -> Normaliser:
+        return cls(torch.zeros(n_channels), torch.ones(n_channels))
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """`(..., C)` in physical units to order one."""
+        return (x - self.mean).div_(self.std)
+
+    def denormalise(self, x: Tensor) -> Tensor:
+        """`(..., C)` back to physical units."""
+        return torch.addcmul(self.mean, x, self.std)
+
+
+def fit_normaliser(normalisation: str, mean: np.ndarray, std: np.ndarray) -> Normaliser:
+    """By "zscore", by "rms" (no shift, so that zero stays zero) or by nothing ("none")."""
+    mean_, std_ = torch.from_numpy(np.asarray(mean)), torch.from_numpy(np.asarray(std))
+    match normalisation:
+        case "zscore":
+            return Normaliser(mean_, std_)
+        case "rms":
+            return Normaliser(torch.zeros_like(mean_), (mean_.square() + std_.square()).sqrt())
+        case "none":
+            return Normaliser.identity(len(mean_))
+    raise ConfigError(f"normalisation={normalisation}: no such normalisation. There are: {', '.join(NORMALISATIONS)}.")
+
+
+def field_normaliser(normalisation: str, statistics: Statistics) -> Normaliser:
+    """For the time-varying channels."""
+    return fit_normaliser(normalisation, statistics.mean, statistics.std)

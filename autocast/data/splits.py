@@ -1,0 +1,32 @@
+"""One way to open the trajectories of a data set, whatever its layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autocast.data.headers import SPLITS, read_well_headers, torch_file, well_files
+from autocast.data.torch_folder import TorchTrajectories
+from autocast.data.trajectories import Trajectories
+from autocast.data.well import WellTrajectories, open_well_file
+from autocast.errors import DataError
+
+
+def open_split(path: str | Path, split: str) -> Trajectories:
+    """The trajectories of `split` ("train", "valid" or "test") of the data set in directory `path`."""
+    path = Path(path)
+    if well_files(path, split):
+        return WellTrajectories(read_well_headers(path, split), dataset=path.name)
+    if file := torch_file(path, split):
+        return TorchTrajectories(path, file)
+    found = [name for name in SPLITS if well_files(path, name) or torch_file(path, name)]
+    raise DataError(f"data set {path}: has no split {split!r}. There are: {', '.join(found) or 'none'}.")
+
+
+def open_file(file: str | Path) -> Trajectories:
+    """The trajectories of one file: HDF5 in The Well's layout, `data.pt` or `data.h5`."""
+    file = Path(file)
+    if not file.is_file():
+        raise DataError(f"{file}: there is no such file.")
+    if file.suffix == ".pt" or file.name == "data.h5":
+        return TorchTrajectories(file.parent.parent if file.parent.name in SPLITS else file.parent, file)
+    return open_well_file(file)

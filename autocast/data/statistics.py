@@ -1,0 +1,107 @@
+"""Mean, deviation and root mean square of every channel of a split, and of its change from frame to frame.
+
+Sums are streamed in float64, block by block, and pooled by the moments of a mixture, so memory does not grow with the
+data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from autocast.data.trajectories import Trajectories, check_finite
+
+BLOCK_BYTES = 32 * 2**20
+
+
+class Moments:
+    """Mean and population variance per channel of a stream of `(..., C)` blocks."""
+
+    def __init__(self, n_channels: int):
+        self.n = 0
+        self.mean = np.zeros(n_channels)
+        self._m2 = np.zeros(n_channels)
+
+    def add(self, block: np.ndarray) -> None:
+        values = block.reshape(-1, block.shape[-1]).astype(np.float64)
+        mean = values.mean(axis=0)
+        m2 = np.square(values - mean).sum(axis=0)
+        n, n_new = self.n, len(values)
+        delta = mean - self.mean
+        self.n += n_new
+        self.mean += delta * n_new / self.n
+        self._m2 += m2 + delta**2 * n * n_new / self.n
+
+    @property
+    def std(self) -> np.ndarray:
+        return np.sqrt(self._m2 / max(self.n, 1))
+
+    @property
+    def rms(self) -> np.ndarray:
+        return np.sqrt(self.mean**2 + self._m2 / max(self.n, 1))
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Arrays per channel `(C,)` in float64; constant fields have no change in time."""
+
+    mean: np.ndarray
+    std: np.ndarray
+    rms: np.ndarray
+    mean_delta: np.ndarray
+    std_delta: np.ndarray
+    rms_delta: np.ndarray
+    constant_mean: np.ndarray
+    constant_std: np.ndarray
+    constant_rms: np.ndarray
+    source: str = "computed from the training split"
+
+    def to_dict(self) -> dict[str, Any]:
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
+
+
+def compute_statistics(trajectories: Trajectories, *, progress: Callable[[int, int], None] | None = None) -> Statistics:
+    """One pass over all frames. Raises `DataError` naming the place of the first value that is not finite."""
+    spec = trajectories.spec
+    values, deltas = Moments(spec.n_channels), Moments(spec.n_channels)
+    constants = Moments(spec.n_constant_fields)
+    frame_bytes = 4 * int(np.prod(spec.grid_shape)) * spec.n_channels
+    n_block = max(2, BLOCK_BYTES // frame_bytes)
+    for i in range(trajectories.n_trajectories):
+        last = np.empty((0, *spec.grid_shape, spec.n_channels), np.float32)
+        for start in range(0, trajectories.n_steps(i), n_block):
+            block = trajectories.read(i, start, min(start + n_block, trajectories.n_steps(i)))
+            check_finite(block, trajectories, i, start)
+            values.add(block)
+            joined = np.concatenate((last, block))
+            if len(joined) > 1:
+                deltas.add(np.diff(joined.astype(np.float64), axis=0))
+            last = block[-1:]
+        if (constant := trajectories.constant_fields(i)) is not None:
+            constants.add(constant)
+        if progress is not None:
+            progress(i + 1, trajectories.n_trajectories)
+    return Statistics(
+        mean=values.mean,
+        std=values.std,
+        rms=values.rms,
+        mean_delta=deltas.mean,
+        std_delta=deltas.std,
+        rms_delta=deltas.rms,
+        constant_mean=constants.mean,
+        constant_std=constants.std,
+        constant_rms=constants.rms,
+    )
+
+
+def scalar_statistics(trajectories: Trajectories) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation `(K,)` of the scalars over the trajectories."""
+    moments = Moments(trajectories.spec.n_scalars)
+    for i in range(trajectories.n_trajectories):
+        moments.add(trajectories.scalars(i)[None])
+    return moments.mean, moments.std
