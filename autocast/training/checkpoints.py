@@ -1,0 +1,210 @@
+# ruff: noqa: ARG002 - the signatures of hooks are Lightning's
+"""Checkpoints that survive a kill at any moment: written whole or not at all, the last two kept, the best one found."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from autocast.errors import AutocastError, CheckpointError
+from autocast.training.best import BestObjective
+from autocast.training.interrupt import Interrupt, StoppedByUserError
+
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+OnEvent = Callable[[str, dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """When to keep a checkpoint beside `last`, `previous` and `best`, which every epoch's end writes."""
+
+    every_n_epochs: int = 10
+    """Keep `epoch-<n>.ckpt` for good; 0 never does."""
+    every_n_minutes: float = 10.0
+    """Write `last` in the middle of long epochs as well; 0 never does."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, to the disk, and renames: the target is always a whole file."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        with partial.open("wb") as stream:
+            torch.save(checkpoint, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+
+
+class Checkpoints(Checkpoint):
+    """Keeps `last`, `previous`, `best-<epoch>` and every n-th `epoch-<epoch>` in a directory, and the run's main file.
+
+    The main file, `<kind>.ckpt`, is the best one; before the first validation it is the last one. All names are hard
+    links to one write where the file system has them. Lightning runs this callback after all others, so that the
+    averaged weights and the best objective in the checkpoint are those of the step that was just made.
+
+    Args:
+        directory: Of the checkpoints.
+        main_file: `<kind>.ckpt`
+        settings: What to keep beside the last and the best.
+        best: Knows the best epoch.
+        interrupt: Set by Ctrl-C; then the next boundary is saved and training stops.
+        on_event: Gets "checkpoint" with the file, the epochs done, the step and whether it is the best.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        main_file: Path,
+        *,
+        settings: CheckpointSettings,
+        best: BestObjective,
+        interrupt: Interrupt,
+        on_event: OnEvent,
+    ):
+        self.directory = directory
+        self.main_file = main_file
+        self.settings = settings
+        self.best = best
+        self.interrupt = interrupt
+        self.on_event = on_event
+        self._last_is_whole = False
+        self._at_boundary = False
+        self._saved_at = time.monotonic()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._last_is_whole = trainer.global_step > 0 and damage_of(self.directory / LAST) is None
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._at_boundary = False
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves between two optimiser steps; after an epoch's last step its end does."""
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        self._at_boundary = stepped and not trainer.is_last_batch
+        if not self._at_boundary or not self._is_due(trainer, batch_idx):
+            return
+        self._save(trainer, epochs_done=trainer.current_epoch)
+        if self.interrupt.requested:
+            raise StoppedByUserError
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._at_boundary = False
+        epoch = trainer.current_epoch + 1
+        self._save(trainer, epochs_done=epoch)
+        if trainer.is_global_zero and self.best.is_new:
+            self._keep_best(epoch)
+        if trainer.is_global_zero and self.settings.every_n_epochs and epoch % self.settings.every_n_epochs == 0:
+            link(self.directory / LAST, self.directory / f"epoch-{epoch:04}.ckpt")
+        if self.interrupt.requested:
+            trainer.should_stop = True  # the epoch is complete: Lightning ends as after the last one
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Keeps the steps since the last checkpoint where the state is that of a whole step.
+
+        Not with several processes: the others may not have failed, and would never join in saving.
+        """
+        saved_or_bad = isinstance(exception, StoppedByUserError | AutocastError)
+        if self._at_boundary and trainer.training and trainer.world_size == 1 and not saved_or_bad:
+            self._save(trainer, epochs_done=trainer.current_epoch)
+
+    def _is_due(self, trainer: L.Trainer, batch_idx: int) -> bool:
+        minutes = (time.monotonic() - self._saved_at) / 60
+        due = self.interrupt.requested or 0 < self.settings.every_n_minutes <= minutes
+        if trainer.world_size == 1:
+            return due
+        if (batch_idx + 1) % trainer.log_every_n_steps != 0:  # type: ignore[attr-defined]
+            return False  # agreeing costs a message
+        return trainer.strategy.reduce_boolean_decision(due, all=False)
+
+    def _save(self, trainer: L.Trainer, *, epochs_done: int) -> None:
+        last = self.directory / LAST
+        if trainer.is_global_zero and self._last_is_whole:
+            link(last, self.directory / PREVIOUS)
+        trainer.save_checkpoint(last)
+        self._last_is_whole = True
+        self._saved_at = time.monotonic()
+        if not trainer.is_global_zero:
+            return
+        if self.best.epoch is None or not self.main_file.exists():
+            link(last, self.main_file)
+        fields = {"file": str(last), "epoch": epochs_done, "step": trainer.global_step, "is_best": self.best.is_new}
+        self.on_event("checkpoint", fields)
+
+    def _keep_best(self, epoch: int) -> None:
+        best = self.directory / f"best-{epoch:04}.ckpt"
+        link(self.directory / LAST, best)
+        link(best, self.main_file)
+        for other in self.directory.glob("best-*.ckpt"):
+            if other != best:
+                other.unlink()
+
+
+def newest_valid(directory: Path) -> Path:
+    """`last.ckpt`, or `previous.ckpt` where the last one is damaged.
+
+    Raises:
+        CheckpointError: If neither can be read; the message says what is wrong with each.
+    """
+    damages = {}
+    for name in (LAST, PREVIOUS):
+        damage = damage_of(directory / name)
+        if damage is None:
+            return directory / name
+        damages[name] = damage
+    found = "; ".join(f"{name} {damage}" for name, damage in damages.items())
+    raise CheckpointError(f"{directory}: no checkpoint to continue from ({found}). Start again with --overwrite.")
+
+
+def damage_of(file: Path) -> str | None:
+    """What is wrong with a checkpoint, read whole; None if nothing is."""
+    if not file.is_file():
+        return "is not there"
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if (member := archive.testzip()) is not None:
+                return f"is damaged in {member}"
+        torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        return f"is cut short or damaged ({str(error).splitlines()[0]})"
+    return None
+
+
+def link(source: Path, target: Path) -> None:
+    """Makes `target` another name of `source`, at once; a copy where the file system has no hard links."""
+    partial = target.with_name(f".{target.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        os.link(source, partial)
+    except OSError:
+        shutil.copyfile(source, partial)
+    partial.replace(target)
+    partial.unlink(missing_ok=True)  # renaming one name of a file onto another name of it does nothing
+
+
+def adopt_checkpoints(source: Path, directory: Path, main_file: Path) -> None:
+    """Takes over the best checkpoint of the run that is continued in another place."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for best in source.glob("best-*.ckpt"):
+        link(best, directory / best.name)
+        link(best, main_file)

@@ -1,0 +1,226 @@
+"""Trains a model into a directory, from the start or from where a checkpoint left it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
+from lightning.pytorch.loggers import Logger
+from torch import nn
+
+import autocast
+from autocast.training.best import BestObjective
+from autocast.training.checkpoints import (
+    AtomicCheckpointIO,
+    Checkpoints,
+    CheckpointSettings,
+    OnEvent,
+    adopt_checkpoints,
+)
+from autocast.training.divergence import DivergenceGuard
+from autocast.training.interrupt import Interrupt, StoppedByUserError
+from autocast.training.media import finish_trackers, start_trackers
+from autocast.training.metrics_log import MetricsFile, MetricsLog
+from autocast.training.module import Augmentation, MakeOptimizer, MakeScheduler, TrainingModule
+from autocast.training.progress import Display, Progress, peak_memory
+from autocast.training.quiet import quiet
+from autocast.training.resume import ResumeNotice
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train, as built components."""
+
+    trainer: Callable[..., L.Trainer]
+    """Lacks callbacks, loggers, directories and everything about display."""
+    optimizer: MakeOptimizer
+    lr_scheduler: MakeScheduler | None = None
+    callbacks: Mapping[str, Callback] = field(default_factory=dict)
+    """By name: averaged weights, early stopping, one's own."""
+    loggers: Mapping[str, Logger] = field(default_factory=dict)
+    """By name: trackers beside `metrics.jsonl` and `metrics.csv`, which are always written."""
+    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
+    augment: Augmentation | None = None
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a run of one kind writes, and what its checkpoints say of it."""
+
+    kind: str
+    directory: Path
+    """Gets `checkpoints/`, `metrics.jsonl`, `metrics.csv` and `samples/`."""
+    main_file: Path
+    """`<kind>.ckpt`: the best checkpoint, what others load."""
+    config: dict[str, Any]
+    """Plain values."""
+    spec: dict[str, Any]
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        return self.directory / "checkpoints"
+
+    def record(self) -> dict[str, Any]:
+        versions = {
+            "autocast": autocast.__version__,
+            "torch": str(torch.__version__),
+            "lightning": L.__version__,
+            "python": platform.python_version(),
+        }
+        return {"kind": self.kind, "config": self.config, "spec": self.spec, "versions": versions}
+
+
+@dataclass(frozen=True)
+class FitSummary:
+    """How a training ended; epochs, steps and seconds include earlier attempts."""
+
+    best_epoch: int | None
+    best_objective: float | None
+    epochs: int
+    steps: int
+    seconds: float
+    checkpoint_file: Path
+    peak_memory: int
+    stopped_early: bool
+
+
+def fit(
+    model: nn.Module,
+    datamodule: L.LightningDataModule,
+    recipe: Recipe,
+    destination: Destination,
+    *,
+    resume_from: Path | None = None,
+    display: Display | None = None,
+    on_event: OnEvent | None = None,
+    verbose: bool = False,
+) -> FitSummary:
+    """Trains `model`; what to use afterwards is in `destination.main_file`, not in `model`.
+
+    Args:
+        model: A `Trainable`.
+        datamodule: Yields `Batch`es.
+        recipe: How.
+        destination: Where to.
+        resume_from: A whole checkpoint, as `newest_valid` finds it. Continues everything: weights, averages,
+            optimiser, schedule, counters, the best objective, and the metrics of the epochs before it. A larger
+            `max_epochs` extends a run; its learning-rate schedule is stretched to the new length.
+        display: Where progress is shown; by default on standard output.
+        on_event: Gets "resumed", "note", "epoch", "checkpoint", each with plain values.
+        verbose: Let Lightning speak as well.
+
+    Raises:
+        DivergenceError: The loss is no longer a number.
+        KeyboardInterrupt: After Ctrl-C, with the last step saved.
+    """
+    display = display or Display()
+    on_event = on_event or _unheard
+    best, interrupt = BestObjective(), Interrupt()
+    log = MetricsLog(MetricsFile(destination.directory), best, on_event)
+    module = TrainingModule(
+        model,
+        optimizer=recipe.optimizer,
+        lr_scheduler=recipe.lr_scheduler,
+        seed=recipe.seed,
+        augment=recipe.augment,
+        record=destination.record(),
+    )
+    checkpoints = Checkpoints(
+        destination.checkpoints_dir,
+        destination.main_file,
+        settings=recipe.checkpoint,
+        best=best,
+        interrupt=interrupt,
+        on_event=on_event,
+    )
+    own = [ResumeNotice(display, on_event), DivergenceGuard(), best, log, Progress(display, best, log), checkpoints]
+    if resume_from is not None:
+        _adopt(resume_from, destination)
+    with nullcontext() if verbose else quiet():
+        trainer = _build_trainer(recipe, destination, own)
+        with _tracked(trainer.loggers, destination.config):
+            _run(trainer, module, datamodule, interrupt, resume_from)
+    return _summarise(trainer, best, log, destination)
+
+
+def _build_trainer(recipe: Recipe, destination: Destination, own: list[Callback]) -> L.Trainer:
+    """Averaging goes first: what the others see and save is then the average after the step."""
+    given = sorted(recipe.callbacks.values(), key=lambda callback: not isinstance(callback, WeightAveraging))
+    destination.directory.mkdir(parents=True, exist_ok=True)
+    return recipe.trainer(
+        callbacks=[*given, *own],
+        logger=list(recipe.loggers.values()),
+        default_root_dir=destination.directory,
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_autolog_hparams=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+def _unheard(event: str, fields: dict[str, Any]) -> None:
+    """Nobody listens."""
+
+
+@contextmanager
+def _tracked(loggers: Sequence[Logger], config: dict[str, Any]) -> Iterator[None]:
+    start_trackers(loggers, config)
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        finish_trackers(loggers, failed=failed)
+
+
+def _run(
+    trainer: L.Trainer,
+    module: TrainingModule,
+    datamodule: L.LightningDataModule,
+    interrupt: Interrupt,
+    resume_from: Path | None,
+) -> None:
+    try:
+        with interrupt:
+            trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
+    except StoppedByUserError:
+        raise KeyboardInterrupt from None
+    except SystemExit:  # Lightning's answer to a second Ctrl-C
+        if interrupt.requested:
+            raise KeyboardInterrupt from None
+        raise
+    if interrupt.requested:
+        raise KeyboardInterrupt
+
+
+def _adopt(resume_from: Path, destination: Destination) -> None:
+    """Takes over metrics and the best checkpoint where a run is continued in another directory."""
+    source = resume_from.parent.parent
+    if source.resolve() == destination.directory.resolve():
+        return
+    MetricsFile(destination.directory).adopt(MetricsFile(source))
+    adopt_checkpoints(resume_from.parent, destination.checkpoints_dir, destination.main_file)
+
+
+def _summarise(trainer: L.Trainer, best: BestObjective, log: MetricsLog, destination: Destination) -> FitSummary:
+    stoppers = [c for c in trainer.callbacks if isinstance(c, EarlyStopping)]  # type: ignore[attr-defined]
+    return FitSummary(
+        best_epoch=best.epoch,
+        best_objective=best.objective,
+        epochs=trainer.current_epoch,
+        steps=trainer.global_step,
+        seconds=sum(record["seconds"] for record in log.file.read()),
+        checkpoint_file=destination.main_file,
+        peak_memory=peak_memory(trainer),
+        stopped_early=any(stopper.stopped_epoch > 0 for stopper in stoppers),
+    )

@@ -1,0 +1,64 @@
+"""What the trackers need beside numbers: a quiet start, pictures and videos, an end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from PIL import Image
+
+VIDEOS = (".mp4", ".gif", ".webm")
+
+
+def start_trackers(loggers: Sequence[Logger], config: dict[str, Any]) -> None:
+    """Opens the trackers' runs and records the config."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            wandb.setup()  # reads WANDB_SILENT before Lightning hands over a setting that wandb warns about (0.31)
+        logger.log_hyperparams(config)
+
+
+@rank_zero_only
+def finish_trackers(loggers: Sequence[Logger], *, failed: bool) -> None:
+    """Closes the trackers' runs, so that a later stage of this process opens its own."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish(exit_code=int(failed))
+
+
+def log_media(loggers: Sequence[Logger], name: str, files: Sequence[Path], step: int) -> None:
+    """Shows files under a name; a tracker that cannot show a kind of file is passed over.
+
+    Args:
+        loggers: Weights & Biases gets pictures and videos, TensorBoard pictures.
+        name: As `split/name`.
+        files: Pictures (png, jpg) and videos (mp4, gif, webm).
+        step: The optimiser step that they belong to.
+    """
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            _to_wandb(logger.experiment, name, files)
+        elif isinstance(logger, TensorBoardLogger):
+            for i, file in enumerate(_pictures(files)):
+                pixels = np.asarray(Image.open(file).convert("RGB"))
+                logger.experiment.add_image(f"{name}/{i}", pixels, step, dataformats="HWC")
+
+
+def _to_wandb(run: Any, name: str, files: Sequence[Path]) -> None:
+    """Joins the next record of metrics, so that a step stays one record."""
+    import wandb
+
+    pictures = [wandb.Image(str(file)) for file in _pictures(files)]
+    videos = [wandb.Video(str(file)) for file in files if file.suffix in VIDEOS]
+    media: dict[str, Any] = {f"{name}_{i}": video for i, video in enumerate(videos)}
+    run.log(media | ({name: pictures} if pictures else {}), commit=False)
+
+
+def _pictures(files: Sequence[Path]) -> list[Path]:
+    return [file for file in files if file.suffix not in VIDEOS]

@@ -1,0 +1,166 @@
+"""What Lightning trains: a model with a loss, its optimiser, and the random streams of every step."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, runtime_checkable
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from autocast.errors import ConfigError
+from autocast.generative.noise import Noise
+from autocast.training.optimizers import count_total_steps, refresh_rates
+from autocast.types import Batch
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeScheduler = Callable[[Optimizer, float], LRScheduler]
+Augmentation = Callable[[Batch, torch.Generator], Batch]
+
+# In the place of a step number, which never gets so large.
+VALIDATION, SCORES, AUGMENTATION = 2**48, 2**48 + 1, 2**48 + 2
+
+
+class Trainable(Protocol):
+    """A model that knows its own loss."""
+
+    def loss(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """Named terms; "loss" is their weighted sum, the objective."""
+
+
+@runtime_checkable
+class ScoresValidation(Protocol):
+    """A model with cheap scores of its own, such as the error of one window."""
+
+    def validation_scores(self, batch: Batch, noise: Noise) -> dict[str, Tensor]: ...
+
+
+class TrainingModule(L.LightningModule):
+    """Trains any model that has a `loss`.
+
+    The noise of optimiser step s for sample i of the global batch comes from (seed, s, i): restarts repeat it, ranks
+    and micro-batches of an accumulation differ. Validation noise comes from (seed, trajectory, start) and is the same
+    in every epoch, so that `val/objective` is comparable over epochs.
+
+    Args:
+        model: A `Trainable`; its weights are `model.*` in checkpoints.
+        optimizer: Makes the optimiser from the parameters that require a gradient.
+        lr_scheduler: Makes the schedule from the optimiser and the number of steps in all.
+        seed: Of the noise and of the augmentations.
+        augment: Changes a training batch, on the device.
+        record: Plain values that checkpoints carry under "autocast": kind, config, field specification, versions.
+        n_score_batches: Validation batches, evenly spread, on which `validation_scores` are evaluated in an epoch:
+            a generative model is sampled for them.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        optimizer: MakeOptimizer,
+        lr_scheduler: MakeScheduler | None = None,
+        seed: int = 42,
+        augment: Augmentation | None = None,
+        record: dict[str, Any] | None = None,
+        n_score_batches: int = 2,
+    ):
+        super().__init__()
+        self.model = model
+        self.make_optimizer = optimizer
+        self.make_scheduler = lr_scheduler
+        self.seed = seed
+        self.augment = augment
+        self.record = record or {}
+        self.n_score_batches = n_score_batches
+        self.max_steps = math.inf
+        self.total_steps = math.inf
+        """Optimiser steps of the whole run, known once it starts."""
+        self._n_rows_before = 0
+
+    def setup(self, stage: str) -> None:  # noqa: ARG002
+        """Takes over `max_steps`: under Lightning's own, a run resumed from an epoch's end repeats that end (2.6)."""
+        self.max_steps = math.inf if self.trainer.max_steps == -1 else self.trainer.max_steps
+        self.trainer.fit_loop.epoch_loop.max_steps = -1
+
+    def configure_optimizers(self) -> Any:
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        if not parameters:
+            raise ConfigError(
+                f"model: {type(self.model).__name__} has no trainable parameter, so nothing can be learnt"
+            )
+        self.total_steps = min(count_total_steps(self.trainer), self.max_steps)
+        optimizer = self.make_optimizer(parameters)
+        if self.make_scheduler is None:
+            return optimizer
+        scheduler = self.make_scheduler(optimizer, self.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        scheduler = self.lr_schedulers()
+        if isinstance(scheduler, LambdaLR):
+            refresh_rates(scheduler)
+        self._stop_at_limit()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """The objective, and under "terms" what it is made of, detached, for those who log."""
+        step, rows = self.trainer.global_step, self._rows(batch, batch_idx)
+        if self.augment is not None:
+            generator = torch.Generator().manual_seed(_stream_seed(self.seed, AUGMENTATION, step, rows[0]))
+            batch = self.augment(batch, generator)
+        terms = self.model.loss(batch, Noise([(self.seed, step, row) for row in rows]))
+        return {"loss": terms["loss"], "terms": {_logged_name("train", k): v.detach() for k, v in terms.items()}}
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+        self._stop_at_limit()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        terms = self.model.loss(batch, Noise(self._validation_keys(VALIDATION, batch, batch_idx)))
+        means = {_logged_name("val", name): value for name, value in terms.items()}
+        if isinstance(self.model, ScoresValidation) and self._is_scored(batch_idx):
+            scores = self.model.validation_scores(batch, Noise(self._validation_keys(SCORES, batch, batch_idx)))
+            means |= {f"val/{name}": value for name, value in scores.items()}
+        several = self.trainer.world_size > 1
+        self.log_dict(means, on_step=False, on_epoch=True, batch_size=batch.size, logger=False, sync_dist=several)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["autocast"] = {**self.record, "total_steps": self.total_steps}
+
+    def _stop_at_limit(self) -> None:
+        """Lightning then validates and ends the epoch."""
+        if self.trainer.global_step >= self.max_steps:
+            self.trainer.should_stop = True
+
+    def _rows(self, batch: Batch, batch_idx: int) -> range:
+        """Positions of the batch's samples in the global batch, which an accumulation and the ranks share."""
+        n_ranks, rank = self.trainer.world_size, self.trainer.global_rank
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self._n_rows_before = 0
+        first = self._n_rows_before
+        self._n_rows_before += batch.size * n_ranks
+        return range(first + rank, self._n_rows_before, n_ranks)
+
+    def _validation_keys(self, purpose: int, batch: Batch, batch_idx: int) -> list[tuple[int, ...]]:
+        if batch.trajectory is None or batch.start is None:
+            return [(self.seed, purpose, batch_idx, row) for row in range(batch.size)]
+        windows = zip(batch.trajectory.tolist(), batch.start.tolist(), strict=True)
+        return [(self.seed, purpose, trajectory, start) for trajectory, start in windows]
+
+    def _is_scored(self, batch_idx: int) -> bool:
+        n_batches = int(self.trainer.num_val_batches[0])
+        n_scored = min(self.n_score_batches, n_batches)
+        return batch_idx in {(2 * i + 1) * n_batches // (2 * n_scored) for i in range(n_scored)}
+
+
+def _logged_name(split: str, term: str) -> str:
+    if term == "loss":
+        return "train/loss" if split == "train" else "val/objective"
+    return f"{split}/loss/{term}"
+
+
+def _stream_seed(*key: int) -> int:
+    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=7).digest(), "big")

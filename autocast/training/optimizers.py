@@ -1,0 +1,71 @@
+"""Learning-rate schedules: pure functions of the optimiser step and of the number of steps in all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import lightning as L
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def warmup_cosine(
+    optimizer: Optimizer, total_steps: float, *, warmup_steps: int = 50, final_fraction: float = 0.01
+) -> LambdaLR:
+    r"""Linear warm-up, then half a cosine.
+
+    With $S$ steps in all, $w$ of them warm-up, and the final fraction $f$, the rate of step $s = 0, 1, \dots$ is the
+    optimiser's rate times
+
+    $$ (s + 1) / w  \quad (s < w), \qquad
+       f + \frac{1 - f}{2} \left(1 + \cos \pi \frac{s - w}{S - w}\right)  \quad (s \ge w) $$
+
+    Args:
+        optimizer: Its learning rate is the highest one of the schedule.
+        total_steps: $S$; infinite where nothing but time bounds the run, and then the rate stays constant.
+        warmup_steps: $w$, cut to a fifth of $S$ in shorter runs.
+        final_fraction: $f$
+    """
+    warmup = min(warmup_steps, int(total_steps / 5)) if math.isfinite(total_steps) else warmup_steps
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        progress = min((step - warmup) / max(total_steps - warmup, 1), 1.0)
+        return final_fraction + (1 - final_fraction) * (1 + math.cos(math.pi * progress)) / 2
+
+    return LambdaLR(optimizer, factor)
+
+
+def warmup_constant(optimizer: Optimizer, total_steps: float, *, warmup_steps: int = 50) -> LambdaLR:
+    """Linear warm-up, then the optimiser's rate to the end; `total_steps` only cuts the warm-up of short runs."""
+    warmup = min(warmup_steps, int(total_steps / 5)) if math.isfinite(total_steps) else warmup_steps
+    factor: Callable[[int], float] = lambda step: min((step + 1) / max(warmup, 1), 1.0)  # noqa: E731
+    return LambdaLR(optimizer, factor)
+
+
+def refresh_rates(scheduler: LambdaLR) -> None:
+    """Puts the optimiser on the schedule at the scheduler's step: a restored rate may be that of another length."""
+    factors = [factor(scheduler.last_epoch) for factor in scheduler.lr_lambdas]
+    rates = [rate * factor for rate, factor in zip(scheduler.base_lrs, factors, strict=True)]
+    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    scheduler._last_lr = rates
+
+
+def count_total_steps(trainer: L.Trainer) -> float:
+    """Optimiser steps of `max_epochs`, earlier attempts included; infinite where the epochs do not bound the run.
+
+    `Trainer.estimated_stepping_batches` says the same, but it makes Lightning start iterating over the training data
+    before a checkpoint's position in them is restored, and that position is then never used (Lightning 2.6).
+    """
+    n_epochs = trainer.max_epochs
+    return math.inf if n_epochs in (None, -1) else count_steps_per_epoch(trainer) * n_epochs
+
+
+def count_steps_per_epoch(trainer: L.Trainer) -> int:
+    n_batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+    limit = trainer.limit_train_batches
+    n_batches = min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
+    return math.ceil(n_batches / trainer.accumulate_grad_batches)

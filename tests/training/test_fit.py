@@ -1,0 +1,150 @@
+import csv
+import functools
+import json
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from torch import nn
+
+from autocast.errors import ConfigError
+from autocast.training.module import TrainingModule
+
+
+def records(tmp_path):
+    return [json.loads(line) for line in (tmp_path / "epd" / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_loss_falls_and_the_summary_says_how_it_ended(train, tmp_path):
+    summary = train(max_epochs=4)
+    losses = [record["train/loss"] for record in records(tmp_path)]
+    assert losses == sorted(losses, reverse=True)
+    assert (summary.epochs, summary.steps) == (4, 16)
+    assert summary.best_objective == min(record["val/objective"] for record in records(tmp_path))
+    assert summary.checkpoint_file.is_file()
+    assert summary.peak_memory > 1e6
+    assert not summary.stopped_early
+
+
+def test_one_record_per_epoch_with_rate_best_and_terms(train, tmp_path):
+    train()
+    found = records(tmp_path)
+    assert [record["epoch"] for record in found] == [1, 2, 3]
+    assert [record["step"] for record in found] == [4, 8, 12]
+    names = {
+        "lr",
+        "is_best",
+        "seconds",
+        "train/loss",
+        "train/loss/error",
+        "val/objective",
+        "val/loss/error",
+        "val/vrmse",
+    }
+    assert names <= set(found[0])
+    best = min(found, key=lambda record: record["val/objective"])
+    assert [record["epoch"] for record in found if record["is_best"]][-1] == best["epoch"]
+    with (tmp_path / "epd" / "metrics.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(row["val/objective"]) for row in rows] == [record["val/objective"] for record in found]
+
+
+def test_epoch_loss_is_the_mean_over_samples(train, tmp_path):
+    still = functools.partial(torch.optim.SGD, lr=0.0)
+    train(max_epochs=1, optimizer=still, lr_scheduler=None, callbacks={})
+    from_validation_and_training = records(tmp_path)[0]
+    assert from_validation_and_training["train/loss"] == pytest.approx(
+        from_validation_and_training["train/loss/error"] + from_validation_and_training["train/loss/smooth"]
+    )
+
+
+def test_csv_gains_a_column_when_a_later_epoch_is_the_first_validated(train, tmp_path):
+    train(max_epochs=2, trainer_options={"check_val_every_n_epoch": 2})
+    with (tmp_path / "epd" / "metrics.csv").open() as stream:
+        first, second = csv.DictReader(stream)
+    assert first["val/objective"] == ""
+    assert float(second["val/objective"]) > 0
+    assert not records(tmp_path)[0]["is_best"]
+
+
+def test_early_stopping_is_reported(train, tmp_path):
+    stopper = EarlyStopping("val/objective", patience=2, min_delta=10.0)
+    summary = train(max_epochs=9, callbacks={"early_stopping": stopper})
+    assert summary.stopped_early
+    assert summary.epochs == 3 == len(records(tmp_path))
+
+
+def test_max_steps_ends_with_a_validated_epoch(train, tmp_path):
+    summary = train(max_epochs=-1, trainer_options={"max_steps": 6})
+    assert summary.steps == 6
+    assert records(tmp_path)[-1]["step"] == 6
+    assert "val/objective" in records(tmp_path)[-1]
+
+
+def test_runs_without_validation_and_without_averaging(train, tmp_path):
+    summary = train(max_epochs=2, callbacks={}, trainer_options={"limit_val_batches": 0})
+    assert summary.best_epoch is None
+    assert summary.checkpoint_file.is_file()
+
+
+def test_frozen_parameters_never_reach_the_optimizer(train, toy):
+    model, seen = toy.ToyModel(), []
+
+    def make(parameters):
+        seen.extend(parameters)
+        return torch.optim.AdamW(seen, lr=0.1)
+
+    before = model.frozen.weight.clone()
+    train(model, max_epochs=1, optimizer=make)
+    assert {id(p) for p in seen} == {id(p) for p in model.map.parameters()}
+    assert torch.equal(model.frozen.weight, before)
+
+
+def test_a_model_with_nothing_to_learn_is_a_users_mistake():
+    module = TrainingModule(nn.Identity(), optimizer=torch.optim.Adam)
+    with pytest.raises(ConfigError, match="no trainable parameter"):
+        module.configure_optimizers()
+
+
+def test_accumulated_gradients_equal_one_large_batch(train, toy, tmp_path):
+    data = functools.partial(toy.ToyData, n=20)
+    plain = {"callbacks": {}, "lr_scheduler": None, "optimizer": functools.partial(torch.optim.SGD, lr=0.1)}
+    whole, halves = toy.ToyModel(noise=0.3), toy.ToyModel(noise=0.3)
+    train(whole, max_epochs=1, data=data(batch_size=10), **plain)
+    options = {"accumulate_grad_batches": 2}
+    train(halves, max_epochs=1, data=data(batch_size=5), run_dir=tmp_path / "b", trainer_options=options, **plain)
+    assert torch.allclose(whole.map.weight, halves.map.weight, atol=1e-6)
+
+
+def test_noise_differs_between_samples_and_repeats_with_the_seed(train, toy, tmp_path):
+    first, again, other = (toy.ToyModel(noise=0.1) for _ in range(3))
+    train(first, max_epochs=2)
+    train(again, max_epochs=2, run_dir=tmp_path / "again")
+    train(other, max_epochs=2, run_dir=tmp_path / "other", seed=1)
+    assert first.draws == again.draws != other.draws
+    assert len(set(first.draws[:4])) == 4
+
+
+def test_validation_noise_is_the_same_in_every_epoch(train, tmp_path, toy):
+    still = functools.partial(torch.optim.SGD, lr=0.0)
+    train(toy.ToyModel(noise=0.1), max_epochs=3, optimizer=still, lr_scheduler=None)
+    assert len({record["val/objective"] for record in records(tmp_path)}) == 1
+
+
+def test_augmentation_changes_training_batches_only(train, toy):
+    seen = []
+
+    def augment(batch, generator):
+        seen.append(float(torch.rand((), generator=generator)))
+        return batch
+
+    train(max_epochs=2, augment=augment)
+    assert len(seen) == 8 == len(set(seen))
+
+
+def test_scores_are_taken_on_a_few_batches_spread_over_the_validation(toy):
+    module = TrainingModule(toy.ToyModel(), optimizer=torch.optim.Adam, n_score_batches=2)
+    module.trainer = L.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
+    module.trainer.fit_loop.epoch_loop.val_loop._max_batches = [8]
+    assert [i for i in range(8) if module._is_scored(i)] == [2, 6]

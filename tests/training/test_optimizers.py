@@ -1,0 +1,55 @@
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from autocast.training.optimizers import warmup_constant, warmup_cosine
+
+
+def rates(make, total_steps, **options):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    scheduler = make(optimizer, total_steps, **options)
+    found = []
+    for _ in range(int(min(total_steps, 200))):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return [*found, optimizer.param_groups[0]["lr"]]
+
+
+def test_cosine_rises_to_the_rate_and_falls_to_the_final_fraction():
+    found = rates(warmup_cosine, 100, warmup_steps=10, final_fraction=0.1)
+    assert found[0] == pytest.approx(0.2)
+    assert max(found) == found[10] == pytest.approx(2.0)
+    assert found[-1] == pytest.approx(0.2)
+    assert found[10:] == sorted(found[10:], reverse=True)
+
+
+def test_short_runs_warm_up_shorter():
+    assert max(rates(warmup_cosine, 20, warmup_steps=500)) == pytest.approx(2.0)
+    assert max(rates(warmup_constant, 20, warmup_steps=500)) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("make", [warmup_cosine, warmup_constant])
+def test_endless_runs_keep_the_rate(make):
+    assert rates(make, math.inf, warmup_steps=5)[-1] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_very_short_runs_have_a_schedule(n):
+    assert all(rate > 0 for rate in rates(warmup_cosine, n, warmup_steps=50))
+
+
+def test_the_state_holds_no_function():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    assert warmup_cosine(optimizer, 10).state_dict()["lr_lambdas"] == [None]
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_configs_name_the_rate_and_partial_leaves(root: Path, name):
+    config = yaml.safe_load((root / "configs" / "optimizer" / f"{name}.yaml").read_text())
+    assert config["learning_rate"] > 0
+    assert config["algorithm"]["_partial_"]
+    assert config["lr_scheduler"]["_partial_"]

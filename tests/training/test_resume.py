@@ -1,0 +1,213 @@
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from autocast.training.checkpoints import CheckpointSettings, newest_valid
+from autocast.training.progress import Display
+
+
+def epochs(run_dir):
+    lines = (run_dir / "epd" / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["epoch"] for line in lines]
+
+
+def last(run_dir):
+    return run_dir / "epd" / "checkpoints" / "last.ckpt"
+
+
+def states_are_equal(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(states_are_equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(states_are_equal, a, b))
+    return a == b
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_resuming_at_an_epochs_end_is_exact(train, toy, tmp_path, noise):
+    whole = toy.ToyModel(noise=noise)
+    train(whole, max_epochs=4, run_dir=tmp_path / "whole")
+
+    stop = functools.partial(_StopAfter, 2)
+    train(toy.ToyModel(noise=noise), max_epochs=4, run_dir=tmp_path / "parts", callbacks={**_ema(toy), "stop": stop()})
+    assert epochs(tmp_path / "parts") == [1, 2]
+    resumed = toy.ToyModel(noise=noise)
+    train(resumed, max_epochs=4, run_dir=tmp_path / "parts", resume_from=last(tmp_path / "parts"))
+
+    a, b = (toy.load(last(tmp_path / name)) for name in ("whole", "parts"))
+    for key in ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers"):
+        assert states_are_equal(a[key], b[key]), key
+    assert epochs(tmp_path / "parts") == [1, 2, 3, 4]
+    assert a["callbacks"]["BestObjective"] == b["callbacks"]["BestObjective"]
+
+
+def test_the_first_line_says_from_where(train, tmp_path):
+    from rich.console import Console
+
+    train(max_epochs=2)
+    with (tmp_path / "out.txt").open("w") as stream:
+        display, events = Display(Console(file=stream, width=80)), []
+        train(max_epochs=3, resume_from=last(tmp_path), display=display, on_event=lambda *e: events.append(e))
+    first, second, *_ = (tmp_path / "out.txt").read_text().splitlines()
+    assert first == f"resumed from {last(tmp_path)}: epoch 3 of 3, after step 8"
+    assert "spans 12 steps instead of 8" in second
+    assert events[0] == ("resumed", {"file": str(last(tmp_path)), "epoch": 3, "step": 8})
+
+
+def test_an_extended_run_follows_the_longer_schedule(train, toy, tmp_path):
+    train(max_epochs=2, run_dir=tmp_path / "a")
+    train(max_epochs=4, run_dir=tmp_path / "a", resume_from=last(tmp_path / "a"))
+    train(max_epochs=4, run_dir=tmp_path / "b")
+    rates = [
+        [json.loads(line)["lr"] for line in (tmp_path / run / "epd" / "metrics.jsonl").read_text().splitlines()]
+        for run in ("a", "b")
+    ]
+    assert rates[0][2:] == rates[1][2:]
+    assert rates[0][:2] != rates[1][:2]
+
+
+@pytest.mark.parametrize("limits", [{"max_steps": 8}, {"max_steps": 7}])
+def test_a_run_limited_in_steps_is_extended_without_repeating_an_epoch(train, toy, tmp_path, limits):
+    train(max_epochs=-1, trainer_options=limits)
+    summary = train(max_epochs=-1, trainer_options={"max_steps": 12}, resume_from=last(tmp_path))
+    assert summary.steps == 12
+    found = [json.loads(line) for line in (tmp_path / "epd" / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in found] == list(range(1, len(found) + 1))
+    assert all("train/loss" in record for record in found)
+
+
+def test_a_finished_run_has_nothing_left_to_do(train, tmp_path):
+    train(max_epochs=2)
+    before = (tmp_path / "epd" / "metrics.jsonl").read_text()
+    summary = train(max_epochs=2, resume_from=last(tmp_path))
+    assert summary.epochs == 2
+    assert (tmp_path / "epd" / "metrics.jsonl").read_text() == before
+
+
+def test_metrics_and_best_follow_a_run_to_another_directory(train, toy, tmp_path):
+    first = train(max_epochs=2, run_dir=tmp_path / "a")
+    still = functools.partial(torch.optim.SGD, lr=0.0)
+    options = {"optimizer": functools.partial(torch.optim.AdamW, lr=0.0), "lr_scheduler": None}
+    del still
+    second = train(max_epochs=3, run_dir=tmp_path / "b", resume_from=last(tmp_path / "a"), **options)
+    assert epochs(tmp_path / "b") == [1, 2, 3]
+    assert epochs(tmp_path / "a") == [1, 2]
+    assert second.checkpoint_file.is_file()
+    assert first.best_epoch == 2
+
+
+def test_a_killed_run_continues_without_repeating_an_epoch(toy, tmp_path):
+    process = _start(tmp_path, max_epochs=2000)
+    _wait_until(lambda: (tmp_path / "epd" / "metrics.jsonl").is_file() and len(epochs_so_far(tmp_path)) >= 3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    n_before = len(epochs_so_far(tmp_path))
+
+    checkpoint = newest_valid(tmp_path / "epd" / "checkpoints")
+    n_epochs = n_before + 3
+    _start(tmp_path, max_epochs=n_epochs, resume_from=checkpoint).wait(timeout=120)
+    assert epochs(tmp_path) == list(range(1, n_epochs + 1))
+    assert toy.load(last(tmp_path))["epoch"] == n_epochs - 1
+    assert toy.load(tmp_path / "encoder_processor_decoder.ckpt")["autocast"]["kind"] == "epd"
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_ctrl_c_saves_the_step_and_raises_keyboard_interrupt(train, toy, tmp_path):
+    model = _InterruptedModel(toy, at_call=6)
+    with pytest.raises(KeyboardInterrupt):
+        train(model, max_epochs=5)
+    checkpoint = toy.load(last(tmp_path))
+    assert checkpoint["global_step"] == 6
+    assert epochs(tmp_path) == [1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    summary = train(max_epochs=3, resume_from=last(tmp_path))
+    assert (summary.epochs, summary.steps) == (3, 12)
+    assert epochs(tmp_path) == [1, 2, 3]
+
+
+def test_ctrl_c_at_an_epochs_last_step_completes_the_epoch(train, toy, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(_InterruptedModel(toy, at_call=8), max_epochs=5)
+    assert epochs(tmp_path) == [1, 2]
+    summary = train(max_epochs=3, resume_from=last(tmp_path))
+    assert summary.steps == 12
+    assert epochs(tmp_path) == [1, 2, 3]
+
+
+def test_an_error_between_steps_keeps_them(train, toy, tmp_path):
+    class Data(toy.ToyData):
+        def train_dataloader(self):
+            loader = super().train_dataloader()
+            loader.collate_fn = _FailAt(7)
+            return loader
+
+    with pytest.raises(OSError, match="disk"):
+        train(max_epochs=5, data=Data())
+    assert toy.load(last(tmp_path))["global_step"] == 6
+
+
+def test_the_averages_of_an_unfinished_epoch_are_restored(train, toy, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(_InterruptedModel(toy, at_call=6), max_epochs=2, checkpoint=CheckpointSettings())
+    assert toy.load(last(tmp_path))["callbacks"]["MetricsLog"]["n_samples"] == 10
+
+
+def epochs_so_far(run_dir):
+    return (run_dir / "epd" / "metrics.jsonl").read_text().splitlines()
+
+
+class _StopAfter(__import__("lightning").pytorch.Callback):
+    def __init__(self, n):
+        self.n = n
+
+    def on_train_epoch_end(self, trainer, module):
+        trainer.should_stop = trainer.current_epoch + 1 == self.n
+
+
+class _FailAt:
+    def __init__(self, n):
+        self.n, self.seen = n, 0
+
+    def __call__(self, batch):
+        self.seen += 1
+        if self.seen == self.n:
+            raise OSError("disk gone")
+        return batch
+
+
+def _ema(toy):
+    return {"ema": toy.WarmupEMA(decay=0.9)}
+
+
+def _InterruptedModel(toy, at_call):
+    class Interrupted(toy.ToyModel):
+        def loss(self, batch, noise):
+            terms = super().loss(batch, noise)
+            if self.training and self.n_calls == at_call:
+                os.kill(os.getpid(), signal.SIGINT)
+            return terms
+
+    return Interrupted()
+
+
+def _start(run_dir, max_epochs, resume_from=""):
+    script = Path(__file__).with_name("conftest.py")
+    command = [sys.executable, str(script), str(run_dir), str(max_epochs), *([str(resume_from)] if resume_from else [])]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+
+def _wait_until(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the training process made no progress"
+        time.sleep(0.02)
