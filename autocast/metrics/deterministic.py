@@ -1,0 +1,71 @@
+"""Scores of single forecasts against the truth, in physical units.
+
+Every function takes truth `(B, T, *S, C)` and forecast `(B, M, T, *S, C)`, scores each of the M forecasts by itself and
+returns the average of their scores, `(B, T, C)`. The score of an ensemble's mean, which is another forecast, is that of
+`forecast.mean(1, keepdim=True)`. Space is the `n_spatial_dims` axes before the last: given, never guessed from sizes.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from autocast.layout import space_axes
+
+VRMSE_EPS = 1e-7
+"""Added to the variance of the truth, as The Well does."""
+
+
+def mse(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
+    """Mean over space of the squared error."""
+    return squared_errors(truth, forecast, n_spatial_dims).mean(1)
+
+
+def mae(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
+    """Mean over space of the absolute error."""
+    return _errors(truth, forecast).abs().mean(space_axes(forecast, n_spatial_dims)).mean(1)
+
+
+def linf(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
+    """Largest absolute error in space."""
+    return _errors(truth, forecast).abs().amax(space_axes(forecast, n_spatial_dims)).mean(1)
+
+
+def rmse(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
+    """Root of the mean over space of the squared error."""
+    return squared_errors(truth, forecast, n_spatial_dims).sqrt().mean(1)
+
+
+def nrmse(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
+    """Root of mean squared error over mean squared truth: 1 for a forecast of zeros."""
+    return rmse(truth, forecast, n_spatial_dims) / mean_square(truth, n_spatial_dims).sqrt()
+
+
+def vrmse(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
+    """Root of mean squared error over the truth's variance in space: about 1 for a forecast of its spatial mean.
+
+    The variance is unbiased and gets 1e-7 added.
+
+    References:
+        | The Well: a Large-Scale Collection of Diverse Physics Simulations for Machine Learning (Ohana et al., 2024)
+        | https://arxiv.org/abs/2412.00568
+    """
+    return rmse(truth, forecast, n_spatial_dims) / (variance(truth, n_spatial_dims) + VRMSE_EPS).sqrt()
+
+
+def squared_errors(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
+    """Mean over space of the squared error of each member: `(B, M, T, C)`."""
+    return _errors(truth, forecast).square().mean(space_axes(forecast, n_spatial_dims))
+
+
+def mean_square(truth: Tensor, n_spatial_dims: int) -> Tensor:
+    """Mean over space of the squared truth: `(B, T, C)`."""
+    return truth.square().mean(space_axes(truth, n_spatial_dims))
+
+
+def variance(truth: Tensor, n_spatial_dims: int) -> Tensor:
+    """Unbiased variance of the truth in space: `(B, T, C)`."""
+    return truth.var(space_axes(truth, n_spatial_dims), correction=1)
+
+
+def _errors(truth: Tensor, forecast: Tensor) -> Tensor:
+    return forecast - truth.unsqueeze(1)

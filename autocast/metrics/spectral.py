@@ -1,0 +1,107 @@
+"""Isotropic power spectra, and the error of a forecast's spectrum in bands of wavenumber.
+
+A field's power is the squared modulus of its orthonormal Fourier transform, averaged over shells of constant `|k|`
+(cycles per unit of length). Shells are as wide as the coarsest axis resolves and end at the smallest Nyquist wavenumber
+of the axes, so that every shell holds modes of all directions; the mean and the corners beyond belong to none. Fields
+are transformed as they are, without a taper: across an edge that is not periodic a jump shows as power at all k.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+
+import torch
+from torch import Tensor
+
+from autocast.layout import space_axes
+
+ROUNDING = torch.finfo(torch.float32).eps ** 2
+"""Power of the rounding of fields in single precision, relative to theirs."""
+BANDS = ("low", "mid", "high", "tail")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The spatial axes of fields."""
+
+    shape: tuple[int, ...]
+    extent: tuple[float, ...]
+    """Physical length of each axis."""
+
+    @property
+    def n_dims(self) -> int:
+        return len(self.shape)
+
+    @property
+    def shell_width(self) -> float:
+        return max(1 / length for length in self.extent)
+
+    @property
+    def n_shells(self) -> int:
+        nyquist = min(n / (2 * length) for n, length in zip(self.shape, self.extent, strict=True))
+        return int(nyquist / self.shell_width + 1e-6)
+
+    @property
+    def wavenumbers(self) -> list[float]:
+        """Centres of the shells, in cycles per unit of length."""
+        return [self.shell_width * shell for shell in range(1, self.n_shells + 1)]
+
+
+def isotropic_power(x: Tensor, grid: Grid) -> Tensor:
+    """Mean power of the modes in each shell: `(..., *S, C)` to `(..., n_shells, C)` in double precision.
+
+    Smooth fields have shells so weak that a transform in single precision would show its own rounding there.
+    """
+    axes = space_axes(x, grid.n_dims)
+    modes = torch.view_as_real(torch.fft.rfftn(x.double(), dim=axes, norm="ortho")).square().sum(-1)
+    modes = modes.flatten(axes[0], axes[-1])
+    weights = _shell_weights(grid).to(modes)
+    return torch.einsum("ks,...sc->...kc", weights, modes)
+
+
+@lru_cache(maxsize=8)
+def _shell_weights(grid: Grid) -> Tensor:
+    """`(n_shells, n_modes)` weights that average the modes of a real transform within each shell."""
+    spacing = [length / n for n, length in zip(grid.shape, grid.extent, strict=True)]
+    last = torch.fft.rfftfreq(grid.shape[-1], d=spacing[-1], dtype=torch.float64)
+    axes = [torch.fft.fftfreq(n, d=d, dtype=torch.float64) for n, d in zip(grid.shape[:-1], spacing[:-1], strict=True)]
+    components = torch.meshgrid(*axes, last, indexing="ij")
+    k = torch.stack([component.square() for component in components]).sum(0).sqrt()
+    shell = (k / grid.shell_width).round().flatten()
+    twice = torch.full_like(last, 2.0)
+    twice[0] = 1.0
+    if grid.shape[-1] % 2 == 0:
+        twice[-1] = 1.0
+    count = twice.expand_as(k).flatten()
+    weights = (shell == torch.arange(1, grid.n_shells + 1, dtype=torch.float64).unsqueeze(1)) * count
+    return weights / weights.sum(1, keepdim=True)
+
+
+def band_shells(n_shells: int) -> dict[str, slice]:
+    """Shells of each band: the bands are equally wide in log k; those without a shell on a small grid are left out."""
+    edges = [0] + [ceil((n_shells + 1) ** (i / 4) - 1e-9) - 1 for i in range(1, 4)] + [n_shells]
+    for i in range(1, 4):
+        edges[i] = min(max(edges[i], edges[i - 1] + 1), n_shells)
+    return {
+        band: slice(start, stop) for band, start, stop in zip(BANDS, edges[:-1], edges[1:], strict=True) if start < stop
+    }
+
+
+def spectral_rmse(truth_power: Tensor, forecast_power: Tensor) -> dict[str, Tensor]:
+    """Root of the mean over a band's shells of `(1 - P_forecast / P_truth)²`, for each band.
+
+    Args:
+        truth_power: `(..., n_shells, C)`, as `isotropic_power` gives it.
+        forecast_power: The same, or broadcasting with it.
+
+    Returns:
+        `(..., C)` by band. What is weaker than the rounding of the truth's strongest shell counts as that rounding.
+    """
+    floor = ROUNDING * truth_power.amax(-2, keepdim=True) + torch.finfo(torch.float32).tiny
+    deviation = 1 - (forecast_power + floor) / (truth_power + floor)
+    return {
+        band: deviation[..., shells, :].square().mean(-2).sqrt()
+        for band, shells in band_shells(truth_power.shape[-2]).items()
+    }

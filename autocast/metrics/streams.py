@@ -1,0 +1,145 @@
+"""Accumulates a rollout's scores window by window: the fields themselves are never kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autocast.metrics.probabilistic import interval_ranks
+from autocast.metrics.registry import Metric
+from autocast.metrics.spectral import Grid, band_shells
+from autocast.metrics.terms import TERMS, Window
+
+
+class TermStream:
+    """Terms of one forecaster's scores by trajectory, lead time and channel.
+
+    Memory does not depend on the number of members or the size of the fields, and every trajectory has a place of its
+    own, so that results do not depend on the order or the batches in which windows come.
+
+    Args:
+        metrics: Scores that will be asked for; those that the ensemble or the grid is too small for are dropped.
+        n_members: Of the forecasts.
+        lengths: Steps that each trajectory will be scored for.
+        n_channels: Of the fields.
+        grid: Of the fields.
+    """
+
+    def __init__(
+        self, metrics: Sequence[Metric], *, n_members: int, lengths: Sequence[int], n_channels: int, grid: Grid
+    ):
+        self.n_members = n_members
+        self.grid = grid
+        self.lengths = np.asarray(lengths)
+        self.metrics = [metric for metric in metrics if _measurable(metric, n_members, grid)]
+        names = {t for m in self.metrics for kind in m.kinds_of(n_members) for t in m.terms_of(kind).values()}
+        sizes = {name: len(interval_ranks(n_members)) if name == "coverage" else 1 for name in sorted(names)}
+        stops = np.cumsum(list(sizes.values()))
+        self._places = {name: slice(stop - n, stop) for (name, n), stop in zip(sizes.items(), stops, strict=True)}
+        shape = (len(lengths), max(lengths, default=0), n_channels, sum(sizes.values()))
+        self._values = np.full(shape, np.nan)
+        self.counted = np.zeros(shape[:2], dtype=bool)
+
+    def add(self, trajectories: Sequence[int], start: int, window: Window) -> None:
+        """Scores a window whose first frame has lead time `start + 1`.
+
+        Args:
+            trajectories: `(B,)` numbers of the rows' trajectories.
+            start: Steps of the rollout before the window.
+            window: Truth `(B, T, *S, C)` and forecast `(B, M, T, *S, C)`.
+
+        Raises:
+            ValueError: If one of the frames was scored before.
+        """
+        rows, steps = np.asarray(trajectories), slice(start, start + window.truth.shape[1])
+        if self.counted[rows, steps].any():
+            raise ValueError(f"trajectories {rows.tolist()} were already scored at lead times from {start + 1}")
+        terms = [_with_levels(name, TERMS[name](window)) for name in self._places]
+        if terms:
+            self._values[rows, steps] = torch.cat(terms, dim=-1).double().cpu().numpy()
+        self.counted[rows, steps] = True
+
+    def by_lead_time(self, metric: Metric, kind: str) -> np.ndarray:
+        """A score at every lead time, over the trajectories that reach it: `(L, C)`."""
+        return self._reduce(metric, kind, slice(None), axes=(0,))
+
+    def in_window(self, metric: Metric, kind: str, first: int, last: int) -> np.ndarray:
+        """A score over lead times `first ... last` and all trajectories: `(C,)`."""
+        return self._reduce(metric, kind, slice(first - 1, last), axes=(0, 1))
+
+    def by_trajectory(self, metric: Metric, kind: str, first: int, last: int) -> np.ndarray:
+        """A score of each trajectory over lead times `first ... last`: `(N, C)`, nan where it is too short."""
+        return self._reduce(metric, kind, slice(first - 1, last), axes=(1,))
+
+    def coverage(self, first: int, last: int) -> np.ndarray:
+        """Share of points in each central interval over lead times `first ... last`: `(C, n_levels)`."""
+        return self._average(self._term("coverage", slice(first - 1, last)), slice(first - 1, last), (0, 1))
+
+    def n_trajectories(self, first: int, last: int) -> int:
+        """Trajectories that reach into the window."""
+        return int(self.counted[:, first - 1 : last].any(1).sum())
+
+    def _reduce(self, metric: Metric, kind: str, leads: slice, axes: tuple[int, ...]) -> np.ndarray:
+        terms = {term: self._term(name, leads) for term, name in metric.terms_of(kind).items()}
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            if metric.pooled:
+                terms = {term: self._average(values, leads, axes) for term, values in terms.items()}
+            score = metric.formula({**terms, "n_members": self.n_members})
+            return score if metric.pooled else self._average(score, leads, axes)
+
+    def _term(self, name: str, leads: slice) -> np.ndarray:
+        """`(N, L, C)`, or `(N, L, C, n_levels)` of coverage."""
+        values = self._values[:, leads, :, self._places[name]]
+        return values if name == "coverage" else values[..., 0]
+
+    def _average(self, values: np.ndarray, leads: slice, axes: tuple[int, ...]) -> np.ndarray:
+        """Mean over what was scored: a forecast that blew up stays in it as nan or inf."""
+        scored = self.counted[:, leads].reshape(*values.shape[:2], *[1] * (values.ndim - 2))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(scored, values, 0.0).sum(axes) / scored.sum(axes)
+
+
+class SpectrumStream:
+    """Power spectra of truth, members and their mean at chosen lead times, per trajectory."""
+
+    def __init__(self, lead_times: Sequence[int], *, n_trajectories: int, n_channels: int, grid: Grid):
+        self.lead_times = tuple(lead_times)
+        shape = (n_trajectories, len(lead_times), grid.n_shells, n_channels)
+        self._power = {name: np.full(shape, np.nan) for name in ("truth", "member", "mean")}
+
+    def add(self, trajectories: Sequence[int], start: int, window: Window) -> None:
+        """Looks at a window whose first frame has lead time `start + 1`; see `TermStream.add`."""
+        n_steps = window.truth.shape[1]
+        steps = [lead - start - 1 for lead in self.lead_times if start < lead <= start + n_steps]
+        if not steps:
+            return
+        places = [self.lead_times.index(start + step + 1) for step in steps]
+        rows = np.ix_(np.asarray(trajectories), np.asarray(places))
+        member, mean = window.member, window.mean
+        self._power["truth"][rows] = _numpy(member.truth_power[:, steps])
+        self._power["member"][rows] = _numpy(member.power[:, :, steps].mean(1))
+        self._power["mean"][rows] = _numpy(mean.power[:, :, steps].mean(1))
+
+    def average(self, name: str) -> np.ndarray:
+        """Power of "truth", "member" or "mean", averaged over the trajectories that were seen: `(L, n_shells, C)`."""
+        power = self._power[name]
+        seen = ~np.isnan(self._power["truth"]).all((2, 3), keepdims=True)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(seen, power, 0.0).sum(0) / seen.sum(0)
+
+
+def _measurable(metric: Metric, n_members: int, grid: Grid) -> bool:
+    bands = {f"psrmse_{band}" for band in band_shells(grid.n_shells)}
+    return bool(metric.kinds_of(n_members)) and (not metric.name.startswith("psrmse_") or metric.name in bands)
+
+
+def _with_levels(name: str, term: Tensor) -> Tensor:
+    """`(B, T, C, n)`: only coverage has several values of a kind."""
+    return term if name == "coverage" else term.unsqueeze(-1)
+
+
+def _numpy(x: Tensor) -> np.ndarray:
+    return x.double().cpu().numpy()

@@ -1,0 +1,60 @@
+import math
+
+import pytest
+import torch
+
+from autocast.metrics.spectral import BANDS, Grid, band_shells, isotropic_power, spectral_rmse
+
+GRIDS = [Grid((16,), (2.0,)), Grid((8, 12), (1.0, 1.5)), Grid((8, 6, 10), (1.0, 1.0, 1.0))]
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_white_noise_has_the_same_power_in_every_shell(grid):
+    x = torch.randn(4000, 2, *grid.shape, 3)
+    power = isotropic_power(x, grid)
+    assert power.shape == (4000, 2, grid.n_shells, 3)
+    torch.testing.assert_close(power.mean((0, 1, 3)), torch.ones(grid.n_shells).double(), rtol=0.05, atol=0)
+
+
+def test_a_wave_has_its_power_in_the_shell_of_its_wavenumber():
+    grid = Grid((16, 24), (2.0, 3.0))
+    x = torch.arange(24) / 24
+    field = torch.cos(2 * math.pi * 6 * x).expand(16, 24).unsqueeze(-1)
+    power = isotropic_power(field, grid)[:, 0]
+    assert grid.wavenumbers[power.argmax()] == pytest.approx(6 / 3.0)
+    assert power.sort().values[-2] < 1e-6 * power.max()
+
+
+def test_power_does_not_depend_on_direction_or_position():
+    grid = Grid((12, 12), (1.0, 1.0))
+    x = torch.randn(3, 12, 12, 2, dtype=torch.float64)
+    torch.testing.assert_close(isotropic_power(x.transpose(1, 2), grid), isotropic_power(x, grid))
+    torch.testing.assert_close(isotropic_power(x.roll((3, 5), (1, 2)), grid), isotropic_power(x, grid))
+
+
+@pytest.mark.parametrize("n_shells", range(1, 70))
+def test_bands_share_the_shells_out(n_shells):
+    bands = band_shells(n_shells)
+    shells = [i for band in bands.values() for i in range(n_shells)[band]]
+    assert shells == list(range(n_shells))
+    assert list(bands) == list(BANDS)[: min(n_shells, 4)]
+
+
+def test_spectral_error_of_a_scaled_field_is_known():
+    grid = Grid((16, 16), (1.0, 1.0))
+    x = torch.randn(2, 3, 16, 16, 2)
+    errors = spectral_rmse(isotropic_power(x, grid), isotropic_power(1.1 * x, grid))
+    assert list(errors) == list(BANDS)
+    for error in errors.values():
+        torch.testing.assert_close(error, torch.full((2, 3, 2), 0.21).double(), rtol=1e-4, atol=0)
+
+
+def test_spectral_error_finds_the_band_that_was_smoothed_away():
+    grid = Grid((32, 32), (1.0, 1.0))
+    x = torch.randn(1, 32, 32, 1)
+    modes = torch.fft.rfft2(x, dim=(1, 2))
+    k = (torch.fft.fftfreq(32)[:, None] ** 2 + torch.fft.rfftfreq(32)[None] ** 2).sqrt() * 32
+    smooth = torch.fft.irfft2(modes * (k < 8.5)[..., None], dim=(1, 2))
+    errors = spectral_rmse(isotropic_power(x, grid), isotropic_power(smooth, grid))
+    assert errors["tail"].item() == pytest.approx(1.0, abs=0.1)
+    assert max(errors[band].item() for band in ("low", "mid", "high")) < 1e-4
