@@ -1,0 +1,220 @@
+"""Line charts of an evaluation: scores against lead time, spectra, spread against skill, coverage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, NullLocator
+
+from autocast.evaluation.drawings import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RULE, VERMILION, panels, styled
+from autocast.evaluation.names import (
+    BAND_METRICS,
+    BASELINE_NAMES,
+    headline_channel,
+    headline_channels,
+    metric_name,
+    score_unit,
+    window_name,
+)
+from autocast.evaluation.result import (
+    ALL_CHANNELS,
+    CLIMATOLOGY,
+    ENSEMBLE,
+    LINEAR,
+    MEAN,
+    MEMBER,
+    PERSISTENCE,
+    RECONSTRUCTION,
+    EvaluationResult,
+    Spectrum,
+)
+from autocast.evaluation.scales import with_unit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SINGLE, WIDE = (5.6, 3.7), (8.4, 3.2)
+MOST_CHANNELS, MOST_SPECTRA = 4, 4
+_BASELINE_LINES: dict[str, dict[str, Any]] = {
+    PERSISTENCE: {"color": VERMILION, "linestyle": (0, (5, 2))},
+    CLIMATOLOGY: {"color": PURPLE, "linestyle": (0, (1, 1.5))},
+    LINEAR: {"color": GREEN, "linestyle": (0, (6, 1.5, 1, 1.5))},
+    RECONSTRUCTION: {"color": GREY, "linestyle": (0, (2, 2))},
+}
+"""A line is known by its dashes as well as by its colour."""
+_SERIES_LINES: list[dict[str, Any]] = [
+    {"color": BLUE, "linestyle": "-", "marker": "o"},
+    {"color": VERMILION, "linestyle": "--", "marker": "s"},
+    {"color": GREEN, "linestyle": "-.", "marker": "^"},
+    {"color": ORANGE, "linestyle": ":", "marker": "D"},
+]
+_FITTING = (0.8, 1.25)
+"""Ratios of spread to skill that count as calibrated."""
+
+
+@styled
+def draw_scores(result: EvaluationResult, metric: str) -> Figure:
+    """One score against lead time: one member, the mean (or the whole ensemble), and the baselines.
+
+    The average of the channels, or a panel for each of the first few where their units differ.
+    """
+    channels = headline_channels(result, metric)[:MOST_CHANNELS]
+    figure, all_axes = panels(len(channels), size=SINGLE if len(channels) == 1 else WIDE)
+    for axes, channel in zip(all_axes, channels, strict=True):
+        _draw_score_lines(axes, result, metric, channel)
+        _lead_time_axis(axes, result.n_steps)
+        _log_where_wide(axes)
+        axes.set_title("mean over channels" if channel == ALL_CHANNELS else channel)
+        axes.set_ylabel(with_unit(metric_name(metric), score_unit(result, metric, channel)))
+    handles, labels = all_axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3 if len(channels) == 1 else 6)
+    return figure
+
+
+def _draw_score_lines(axes: Axes, result: EvaluationResult, metric: str, channel: str) -> None:
+    for model, line in _BASELINE_LINES.items():
+        series = _baseline(result, metric, model, channel)
+        if model != RECONSTRUCTION or _is_floor(series, result.series(metric, MEMBER, channel=channel)):
+            _plot(axes, series, BASELINE_NAMES[model], linewidth=1.4, **line)
+    for kind, label, width in (
+        (MEMBER, "forecast" if result.n_members == 1 else "one member", 1.4),
+        (MEAN, f"mean of {result.n_members}", 2.8),
+        (ENSEMBLE, f"{result.n_members} members", 2.8),
+    ):
+        _plot(axes, result.series(metric, kind, channel=channel), label, color=BLUE, linewidth=width)
+
+
+def _is_floor(reconstruction: pd.Series, forecast: pd.Series) -> bool:
+    """Whether the autoencoder loses anything: where nothing is compressed, there is only rounding left."""
+    return forecast.empty or bool(reconstruction.max() > 1e-4 * forecast.max())
+
+
+def _baseline(result: EvaluationResult, metric: str, model: str, channel: str) -> pd.Series:
+    """A baseline's scores: a single forecast, whatever kind of score it is compared with."""
+    for kind in (MEMBER, MEAN, ENSEMBLE):
+        series = result.series(metric, kind, model, channel)
+        if not series.empty:
+            break
+    return series
+
+
+def _plot(axes: Axes, series: pd.Series, label: str, **line: Any) -> None:
+    """A line through the finite values; a mark where there is only one, for a line needs two."""
+    values = series[np.isfinite(series.to_numpy(dtype=float))]
+    if not values.empty:
+        axes.plot(values.index, values, label=label, **{"marker": "o" if len(values) == 1 else "", **line})
+
+
+def _lead_time_axis(axes: Axes, n_steps: int) -> None:
+    axes.set_xlabel("lead time [steps]")
+    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10**9) if n_steps <= 8 * s)
+    axes.set_xticks([1, *(tick for tick in range(step, n_steps + 1, step) if tick > max(1, step // 2))])
+    axes.set_xlim(1 - 0.02 * max(n_steps - 1, 10), n_steps + 0.02 * max(n_steps - 1, 10))
+
+
+def _log_where_wide(axes: Axes) -> None:
+    """A logarithmic axis where the curves span more than a factor of thirty, else one from zero."""
+    values = np.concatenate([np.ones(0), *(np.asarray(line.get_ydata(), dtype=float) for line in axes.lines)])
+    if not values.size or values.min() < 0:
+        return
+    if values.min() > 0 and values.max() > 30 * values.min():
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+
+
+@styled
+def draw_spectra(spectra: Spectrum, channel: int, name: str) -> Figure:
+    """Power against wavenumber at a few lead times: what a forecast smooths away shows on the right."""
+    shown = np.unique(np.linspace(0, len(spectra.lead_times) - 1, MOST_SPECTRA).round().astype(int))
+    figure, all_axes = panels(len(shown), size=WIDE, sharex=True, sharey=True)
+    lines: list[tuple[str, np.ndarray | None, dict[str, Any]]] = [
+        ("truth", spectra.truth, {"color": INK, "linewidth": 2.6}),
+        ("reconstruction floor", spectra.reconstruction, {**_BASELINE_LINES[RECONSTRUCTION], "linewidth": 1.4}),
+        ("one member", spectra.member, {"color": BLUE, "linewidth": 1.4}),
+        ("ensemble mean", spectra.mean, {"color": VERMILION, "linestyle": (0, (5, 2)), "linewidth": 1.4}),
+    ]
+    for axes, i in zip(all_axes, shown, strict=True):
+        for label, power, line in lines:
+            if power is not None:
+                axes.plot(spectra.wavenumber, _positive(power[i, :, channel]), label=label, **line)
+        axes.set(xscale="log", yscale="log", title=f"lead time {spectra.lead_times[i]}", xlabel="wavenumber")
+        # Labels of minor ticks run into each other on a narrow logarithmic axis.
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_minor_locator(NullLocator())
+    all_axes[0].set_ylabel(f"power of {name}")
+    handles, labels = all_axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+def _positive(power: np.ndarray) -> np.ndarray:
+    """Only what a logarithmic axis can show."""
+    return np.where(np.isfinite(power) & (power > 0), power, np.nan)
+
+
+@styled
+def draw_band_errors(result: EvaluationResult) -> Figure:
+    """Relative error of the power spectrum of one member against lead time, a line for each band of wavenumbers."""
+    figure, (axes,) = panels(1, size=SINGLE)
+    for line, (metric, band) in zip(_SERIES_LINES, BAND_METRICS.items(), strict=True):
+        series = result.series(metric, MEMBER)
+        _plot(axes, series, band, **{**line, "marker": "o" if len(series) == 1 else ""})
+    _lead_time_axis(axes, result.n_steps)
+    _log_where_wide(axes)
+    axes.set(title="mean over channels", ylabel="error of the power spectrum")
+    figure.legend(loc="outside lower center", ncols=4)
+    return figure
+
+
+@styled
+def draw_spread_skill(result: EvaluationResult) -> Figure:
+    """Left spread and skill (the error of the mean); right their ratio, calibrated near 1."""
+    channel = headline_channel(result, "spread")
+    figure, (left, right) = panels(2, size=WIDE)
+    _plot(left, result.series("skill", ENSEMBLE, channel=channel), "skill: error of the mean", color=VERMILION)
+    _plot(left, result.series("spread", ENSEMBLE, channel=channel), "spread", color=BLUE, linestyle=(0, (5, 2)))
+    name = "mean over channels" if channel == ALL_CHANNELS else channel
+    left.set(title=name, ylim=(0, _top(left)), ylabel=with_unit("spread, skill", score_unit(result, "spread", channel)))
+    left.legend(loc="best")
+    right.axhspan(*_FITTING, color=RULE, alpha=0.5, linewidth=0)
+    right.axhline(1.0, color=INK, linewidth=1.0)
+    for line, (label, series) in zip(_SERIES_LINES, _ratios(result), strict=False):
+        _plot(right, series, label, **{**line, "marker": "o" if len(series) == 1 else ""})
+    right.set(title="ratio, calibrated in the band", ylabel="spread / skill", ylim=(0, max(1.5, _top(right))))
+    right.legend(loc="lower right", ncols=2)
+    for axes in (left, right):
+        _lead_time_axis(axes, result.n_steps)
+    return figure
+
+
+def _top(axes: Axes) -> float:
+    """A little above the highest finite value."""
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines] or [np.ones(1)])
+    values = values[np.isfinite(values)]
+    return float(1.08 * values.max()) if values.size and values.max() > 0 else 1.0
+
+
+def _ratios(result: EvaluationResult) -> list[tuple[str, pd.Series]]:
+    channels = result.spec.channel_names[:MOST_CHANNELS]
+    found = [(channel, result.series("ssr", ENSEMBLE, channel=channel)) for channel in channels]
+    return [(name, s) for name, s in found if not s.empty] or [("all channels", result.series("ssr", ENSEMBLE))]
+
+
+@styled
+def draw_coverage(coverage: pd.DataFrame) -> Figure:
+    """Observed against nominal coverage, one line per window of lead times, averaged over channels."""
+    rows = coverage[coverage.channel == ALL_CHANNELS]
+    table = (coverage if rows.empty else rows).groupby(["window", "level"], sort=False).coverage.mean()
+    figure, (axes,) = panels(1, size=SINGLE)
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=1.0, label="calibrated")
+    for i, window in enumerate(coverage.window.unique()):
+        levels = table[window].sort_index()
+        line = _SERIES_LINES[i % len(_SERIES_LINES)]
+        axes.plot(levels.index, levels, label=window_name(window), linewidth=1.4, markersize=4.5, **line)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="nominal coverage", ylabel="observed coverage", aspect="equal")
+    figure.legend(loc="outside right upper")
+    return figure

@@ -1,0 +1,140 @@
+"""All the figures of an evaluation: which there are, their titles, and what they show in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autocast.evaluation.curves import (
+    MOST_CHANNELS,
+    draw_band_errors,
+    draw_coverage,
+    draw_scores,
+    draw_spectra,
+    draw_spread_skill,
+)
+from autocast.evaluation.drawings import Drawing, file_name, save
+from autocast.evaluation.names import (
+    BAND_METRICS,
+    curve_metrics,
+    headline_channel,
+    headline_channels,
+    metric_name,
+    window_name,
+)
+from autocast.evaluation.result import ENSEMBLE, MEAN, MEMBER, EvaluationResult, Spectrum
+from autocast.evaluation.snapshots import draw_snapshots
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def draw_figures(result: EvaluationResult, directory: Path) -> list[Drawing]:
+    """Every figure that the result has the numbers for, as PNG and SVG in `directory`.
+
+    Returns:
+        The drawings, the headline score first.
+    """
+    metrics = curve_metrics(result)
+    drawings = [_save_scores(result, metric, directory, extra=i > 0) for i, metric in enumerate(metrics)]
+    if result.spectra is not None:
+        names = result.spec.channel_names[:MOST_CHANNELS]
+        drawings += [_save_spectra(result.spectra, c, name, directory) for c, name in enumerate(names)]
+    if any(not result.series(metric).empty for metric in BAND_METRICS):
+        drawings.append(_save_band_errors(result, directory))
+    ratio = result.series("ssr", ENSEMBLE, channel=headline_channel(result, "ssr"))
+    if not ratio.empty:
+        drawings.append(_save_spread_skill(result, ratio, directory))
+    if result.coverage is not None and not result.coverage.empty:
+        drawings.append(_save_coverage(result.coverage, directory))
+    if (example := result.median_example) is not None:
+        drawings += draw_snapshots(example, result.spec, directory, most_channels=MOST_CHANNELS)
+    return drawings
+
+
+def _save_scores(result: EvaluationResult, metric: str, directory: Path, extra: bool) -> Drawing:
+    name = metric_name(metric)
+    return save(
+        draw_scores(result, metric),
+        directory,
+        f"scores_{file_name(metric)}",
+        section="scores",
+        extra=extra,
+        title=f"{name[0].upper()}{name[1:]} against lead time",
+        alt=f"Line chart of {name} against lead time, the model and the baselines. {_summary(result, metric)}",
+        wide=len(headline_channels(result, metric)) > 1,
+    )
+
+
+def _summary(result: EvaluationResult, metric: str) -> str:
+    channel = headline_channel(result, metric)
+    for kind in (MEAN, ENSEMBLE, MEMBER):
+        values = result.series(metric, kind, channel=channel)
+        if not values.empty:
+            return f"The model has {_ends(values)}."
+    return ""
+
+
+def _ends(values: pd.Series) -> str:
+    first, last = values.index[0], values.index[-1]
+    return f"{values.iloc[0]:.3g} at lead time {first} and {values.iloc[-1]:.3g} at lead time {last}"
+
+
+def _save_spectra(spectra: Spectrum, channel: int, name: str, directory: Path) -> Drawing:
+    return save(
+        draw_spectra(spectra, channel, name),
+        directory,
+        f"spectra_{file_name(name)}",
+        section="spectra",
+        title=f"Power spectrum of {name}",
+        alt=f"Power of {name} against wavenumber, truth and forecast, at lead times {_listing(spectra.lead_times)}.",
+        wide=True,
+    )
+
+
+def _save_band_errors(result: EvaluationResult, directory: Path) -> Drawing:
+    ends = [(band, result.series(metric)) for metric, band in BAND_METRICS.items()]
+    summary = "; ".join(f"{band}: {_ends(series)}" for band, series in ends if not series.empty)
+    return save(
+        draw_band_errors(result),
+        directory,
+        "spectrum_errors",
+        section="spectra",
+        title="Error of the power spectrum by band of wavenumbers",
+        alt=f"Relative error of the power spectrum against lead time, by band. {summary}.",
+    )
+
+
+def _save_spread_skill(result: EvaluationResult, ratio: pd.Series, directory: Path) -> Drawing:
+    return save(
+        draw_spread_skill(result),
+        directory,
+        "spread_skill",
+        section="calibration",
+        title="Spread against skill",
+        alt=(
+            "Spread of the ensemble and error of its mean against lead time, and their ratio, which is 1 where the "
+            f"spread fits the error. The ratio is {_ends(ratio)}."
+        ),
+        wide=True,
+    )
+
+
+def _save_coverage(coverage: pd.DataFrame, directory: Path) -> Drawing:
+    windows = _listing(window_name(window) for window in coverage.window.unique())
+    return save(
+        draw_coverage(coverage),
+        directory,
+        "coverage",
+        section="calibration",
+        title="Coverage of central intervals",
+        alt=(
+            "How often the central intervals of the ensemble hold the truth, against how often they should: a "
+            f"calibrated ensemble lies on the diagonal. One line each for {windows}."
+        ),
+    )
+
+
+def _listing(values: Iterable[object]) -> str:
+    return ", ".join(str(value) for value in values)

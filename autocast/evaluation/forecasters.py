@@ -1,0 +1,103 @@
+"""What an evaluation rolls out, all alike: the model, the baselines, the truth through the autoencoder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from autocast.evaluation.baselines import Step
+from autocast.evaluation.trajectory_batches import TrajectoryBatch
+from autocast.rollout import rollout
+
+Forecaster = Callable[[TrajectoryBatch], Iterator[Tensor]]
+"""From a batch to windows `(B, M, t, *S, C)` in physical units, as many steps in all as the batch's truth has."""
+
+
+class Forecasts(Protocol):
+    """What an evaluation asks of a model."""
+
+    n_steps_input: int
+    n_steps_output: int
+
+    @property
+    def deterministic(self) -> bool: ...
+
+    def forecast(self, x: Tensor, n_steps: int, **known: Any) -> Iterator[Tensor]: ...
+
+    def reconstruct(self, x: Tensor) -> Tensor: ...
+
+
+@dataclass
+class ModelForecaster:
+    """One seeded rollout of a model for each batch, and the time that it takes.
+
+    Args:
+        model: What is evaluated.
+        n_members: Members of a forecast that is not deterministic.
+        seed: Of the draws, together with the trajectory's and the member's number.
+        device: Of the model.
+    """
+
+    model: Forecasts
+    n_members: int
+    seed: int
+    device: torch.device
+    seconds: float = 0.0
+    n_member_steps: int = 0
+
+    def __call__(self, batch: TrajectoryBatch) -> Iterator[Tensor]:
+        windows = self.model.forecast(
+            batch.initial.to(self.device),
+            batch.n_steps,
+            n_members=self.n_members,
+            seed=self.seed,
+            trajectory=torch.tensor(batch.numbers),
+            scalars=None if batch.scalars is None else batch.scalars.to(self.device),
+            constant_fields=None if batch.constant_fields is None else batch.constant_fields.to(self.device),
+            truth=batch.truth,
+        )
+        return self._timed(windows)
+
+    def timing(self) -> dict[str, Any]:
+        """How long the model took, without scoring."""
+        return {
+            "seconds": self.seconds,
+            "seconds_per_step_and_member": self.seconds / max(self.n_member_steps, 1),
+            "device": self.device.type,
+        }
+
+    def _timed(self, windows: Iterator[Tensor]) -> Iterator[Tensor]:
+        while True:
+            start = time.perf_counter()
+            window = next(windows, None)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            self.seconds += time.perf_counter() - start
+            if window is None:
+                return
+            self.n_member_steps += window.shape[0] * window.shape[1] * window.shape[2]
+            yield window
+
+
+def baseline_forecaster(step: Step) -> Forecaster:
+    """Rolls out a baseline; its only member is axis 1."""
+
+    def forecast(batch: TrajectoryBatch) -> Iterator[Tensor]:
+        return (window.unsqueeze(1) for window in rollout(step, batch.initial, batch.n_steps))
+
+    return forecast
+
+
+def reconstruction_forecaster(model: Forecasts, device: torch.device) -> Forecaster:
+    """The truth through the autoencoder, in windows of the model's output steps; the last one may be shorter."""
+
+    def forecast(batch: TrajectoryBatch) -> Iterator[Tensor]:
+        for truth in batch.truth.split(model.n_steps_output, dim=1):
+            yield model.reconstruct(truth.to(device)).unsqueeze(1)
+
+    return forecast

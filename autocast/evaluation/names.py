@@ -1,0 +1,89 @@
+"""What figures, tables and the report call scores, forecasts and windows, and which scores they show first."""
+
+from __future__ import annotations
+
+from autocast.evaluation.result import (
+    ALL_CHANNELS,
+    CLIMATOLOGY,
+    LINEAR,
+    MODEL,
+    PERSISTENCE,
+    RECONSTRUCTION,
+    EvaluationResult,
+)
+
+BASELINE_NAMES = {
+    PERSISTENCE: "persistence",
+    CLIMATOLOGY: "climatology",
+    LINEAR: "linear map",
+    RECONSTRUCTION: "reconstruction floor",
+}
+METRIC_NAMES = {
+    "vrmse": "VRMSE",
+    "nrmse": "NRMSE",
+    "rmse": "RMSE",
+    "mse": "MSE",
+    "mae": "MAE",
+    "linf": "largest error",
+    "crps": "CRPS",
+    "crps_fair": "CRPS (fair)",
+    "crps_almost_fair": "CRPS (almost fair)",
+    "ssr": "spread / skill",
+    "psrmse_low": "spectrum RMSE, low band",
+    "psrmse_mid": "spectrum RMSE, middle band",
+    "psrmse_high": "spectrum RMSE, high band",
+    "psrmse_tail": "spectrum RMSE, tail",
+}
+NO_UNITS = ("", "1")
+"""Unknown, and a pure number: nothing to print."""
+MIXED_UNITS = "mixed"
+"""Unit of an average over channels that should not be shown: the channels are measured in different units."""
+HEADLINE_METRIC = "vrmse"
+DRAWN_ELSEWHERE = ("spread", "skill", "ssr", "coverage_error")
+"""Metrics that have a figure of their own, and so have the bands of the power spectrum."""
+BAND_METRICS = {"psrmse_low": "low", "psrmse_mid": "middle", "psrmse_high": "high", "psrmse_tail": "tail"}
+
+
+def metric_name(metric: str) -> str:
+    return METRIC_NAMES.get(metric) or metric.replace("_", " ")
+
+
+def window_name(window: str) -> str:
+    """`"all"`, `"3"` and `"6:12"` in words."""
+    if window == "all":
+        return "all leads"
+    first, _, last = str(window).partition(":")
+    return f"leads {first}–{last}" if last else f"lead {first}"
+
+
+def curve_metrics(result: EvaluationResult) -> list[str]:
+    """Metrics of the model that are drawn against lead time, the headline first."""
+    found = dict.fromkeys(result.scores[result.scores.model == MODEL].metric)
+    curves = (m for m in found if m not in DRAWN_ELSEWHERE and m not in BAND_METRICS)
+    return sorted(curves, key=lambda m: m != HEADLINE_METRIC)
+
+
+def headline_channel(result: EvaluationResult, metric: str) -> str:
+    """The average of the channels where it means something, else the first channel that was measured."""
+    return headline_channels(result, metric)[0]
+
+
+def headline_channels(result: EvaluationResult, metric: str) -> list[str]:
+    """The average of the channels alone where it means something, else all the channels that were measured."""
+    rows = result.scores[result.scores.metric == metric]
+    channels = list(dict.fromkeys(rows[(rows.channel != ALL_CHANNELS)].channel))
+    average = rows[rows.channel == ALL_CHANNELS]
+    if not channels or not (average.empty or average.unit.iloc[0] == MIXED_UNITS):
+        return [ALL_CHANNELS]
+    return channels
+
+
+def score_unit(result: EvaluationResult, metric: str, channel: str) -> str:
+    """The unit as it is printed: "" for a pure number."""
+    s = result.scores
+    units = s[(s.metric == metric) & (s.channel == channel)].unit
+    return "" if units.empty else unit_text(str(units.iloc[0]))
+
+
+def unit_text(unit: str) -> str:
+    return "" if unit in NO_UNITS else unit

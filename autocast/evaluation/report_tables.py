@@ -1,0 +1,130 @@
+"""The tables of a report as HTML: scores beside the baselines, scores by channel, provenance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from autocast.evaluation.names import (
+    BASELINE_NAMES,
+    MIXED_UNITS,
+    curve_metrics,
+    headline_channel,
+    metric_name,
+    unit_text,
+    window_name,
+)
+from autocast.evaluation.result import ALL_CHANNELS, BASELINES, ENSEMBLE, MEAN, MEMBER, MODEL, EvaluationResult
+from autocast.evaluation.snapshots import spread_evenly
+
+_MOST_LEADS = 8
+
+
+def baseline_table(result: EvaluationResult) -> str:
+    """The headline score of the model and of each baseline at a few lead times."""
+    metric = next(iter(curve_metrics(result)), None)
+    if metric is None:
+        return ""
+    channel = headline_channel(result, metric)
+    s = result.scores
+    shown = s[(s.metric == metric) & (s.channel == channel)]
+    leads = sorted(shown.lead_time.unique())
+    leads = [leads[i] for i in spread_evenly(len(leads), _MOST_LEADS)]
+    rows = []
+    for model in (MODEL, *BASELINES):
+        for kind in (MEAN, MEMBER, ENSEMBLE):
+            values = result.series(metric, kind, model, channel)
+            if not values.empty:
+                label = _forecast_name(result, kind) if model == MODEL else BASELINE_NAMES[model]
+                rows.append((label, [values.get(lead, math.nan) for lead in leads], model == MODEL))
+    heads = ["forecast", *(f"lead {lead}" for lead in leads)]
+    of = "" if channel == ALL_CHANNELS else f" of {channel}"
+    return _table(f"{metric_name(metric)}{of}, beside the baselines", heads, 1, [
+        ([label], values, subject) for label, values, subject in rows
+    ])  # fmt: skip
+
+
+def _forecast_name(result: EvaluationResult, kind: str) -> str:
+    if result.n_members == 1:
+        return "forecast"
+    return {MEAN: f"mean of {result.n_members}", MEMBER: "one member", ENSEMBLE: f"{result.n_members} members"}[kind]
+
+
+def channel_table(result: EvaluationResult) -> str:
+    """Every score of the model by channel, over windows of lead times (or at a few of them)."""
+    frame, column = (result.scores, "lead_time") if result.windows is None else (result.windows, "window")
+    # An average over channels of different units is no quantity.
+    frame = frame[(frame.model == MODEL) & ~((frame.channel == ALL_CHANNELS) & (frame.unit == MIXED_UNITS))]
+    if frame.empty:
+        return ""
+    columns = list(dict.fromkeys(frame[column]))
+    if result.windows is None:
+        columns = [columns[i] for i in spread_evenly(len(columns), _MOST_LEADS)]
+    keys = ["metric", "kind", "channel", "unit"]
+    rows: list[tuple[list[str], list[float], bool]] = []
+    for (metric, kind, channel, unit), group in frame.groupby(keys, sort=False):
+        values = group.drop_duplicates(column).set_index(column)["value"]
+        labels = [metric_name(str(metric)), str(channel), _forecast_name(result, str(kind)), unit_text(str(unit))]
+        rows.append((labels, [values.get(c, math.nan) for c in columns], False))
+    order = {metric_name(metric): i for i, metric in enumerate(curve_metrics(result))}
+    rows.sort(key=lambda row: order.get(row[0][0], len(order)))
+    heads = ["score", "channel", "of", "unit", *(window_name(str(c)) for c in columns)]
+    return _table("Every score of the model, by channel and lead time", heads, 4, rows)
+
+
+def _table(
+    caption: str, heads: Sequence[str], n_labels: int, rows: Sequence[tuple[list[str], list[float], bool]]
+) -> str:
+    """A table that sorts by any of its columns; rows are (labels, numbers, whether it is the table's subject)."""
+    head = "".join(
+        f'<th scope="col"{_number_class(i >= n_labels)}><button type="button">{escape(text)}</button></th>'
+        for i, text in enumerate(heads)
+    )
+    body = "".join(_row(labels, values, subject) for labels, values, subject in rows)
+    tall = " tall" if len(rows) > 20 else ""
+    return (
+        f'<div class="scroll{tall}" tabindex="0" role="region" aria-label="{escape(caption, quote=True)}">'
+        f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _number_class(is_number: bool) -> str:
+    return ' class="number"' if is_number else ""
+
+
+def _row(labels: Sequence[str], values: Sequence[float], subject: bool) -> str:
+    first, *others = labels
+    cells = f'<th scope="row">{escape(first)}</th>' + "".join(f"<td>{escape(text)}</td>" for text in others)
+    cells += "".join(_number_cell(float(value)) for value in values)
+    start = '<tr class="subject">' if subject else "<tr>"
+    return f"{start}{cells}</tr>"
+
+
+def _number_cell(value: float) -> str:
+    if math.isnan(value):
+        return '<td class="number">–</td>'
+    return f'<td class="number" data-value="{value!r}">{value:.3g}</td>'
+
+
+def provenance_table(values: Mapping[str, Any]) -> str:
+    """Nested plain values as one table; the names of nested ones are joined by dots."""
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(str(value))}</td></tr>' for name, value in _flat(values)
+    )
+    if not rows:
+        return ""
+    return f'<table class="provenance"><caption class="unseen">Provenance</caption><tbody>{rows}</tbody></table>'
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            pairs += _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, (list, tuple)):
+            pairs.append((f"{prefix}{name}", ", ".join(str(v) for v in value)))
+        else:
+            pairs.append((f"{prefix}{name}", f"{value:.6g}" if isinstance(value, float) else value))
+    return pairs

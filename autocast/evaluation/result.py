@@ -1,0 +1,122 @@
+"""What an evaluation found: scores, spectra, coverage and a few example trajectories, as plain tables and arrays.
+
+`EvaluationResult` is all that the figures, the videos, the verdict and the report know of an evaluation. It holds
+pandas and numpy only, so drawing needs neither torch nor the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from autocast.types import FieldSpec
+
+MODEL = "model"
+"""Value of the column `model` in the rows of the evaluated model; the baselines have their own names there."""
+PERSISTENCE, CLIMATOLOGY, LINEAR, RECONSTRUCTION = "persistence", "climatology", "linear", "reconstruction"
+BASELINES = (PERSISTENCE, CLIMATOLOGY, LINEAR, RECONSTRUCTION)
+
+MEMBER, MEAN, ENSEMBLE = "member", "mean", "ensemble"
+"""Values of the column `kind`: the average score of one member, the score of the ensemble's mean, a score of the whole
+ensemble (CRPS, spread). A deterministic forecast has `member` rows only."""
+ALL_CHANNELS = "all"
+"""Value of the column `channel` in the rows that average the channels."""
+
+SCORE_COLUMNS = ("model", "metric", "kind", "lead_time", "channel", "unit", "value")
+COVERAGE_COLUMNS = ("level", "coverage", "window", "channel")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One test trajectory and its forecast, in physical units."""
+
+    trajectory: int
+    """Index of the trajectory in its split."""
+    initial: np.ndarray
+    """`(Ti, *S, C)` the frames given to the model."""
+    truth: np.ndarray
+    """`(T, *S, C)`"""
+    members: np.ndarray
+    """`(M', T, *S, C)` a few members; one of a deterministic forecast."""
+    mean: np.ndarray
+    """`(T, *S, C)` mean of all the members, not only of those kept."""
+    spread: np.ndarray | None = None
+    """`(T, *S, C)` standard deviation over all the members; None of a deterministic forecast."""
+    score: float | None = None
+    """VRMSE of the ensemble's mean over the whole rollout: what ranks the examples."""
+    scalars: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def n_steps(self) -> int:
+        return int(self.truth.shape[0])
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Isotropic power spectra of truth and forecasts at a few lead times, averaged over trajectories and members."""
+
+    wavenumber: np.ndarray
+    """`(N,)` cycles per unit of length, the zero left out."""
+    lead_times: tuple[int, ...]
+    """`(L,)` in steps; the first forecast step is 1."""
+    truth: np.ndarray
+    """`(L, N, C)` power."""
+    member: np.ndarray
+    """`(L, N, C)` mean power of one member."""
+    mean: np.ndarray | None = None
+    """`(L, N, C)` power of the ensemble's mean; None of a deterministic forecast."""
+    reconstruction: np.ndarray | None = None
+    """`(L, N, C)` power of the truth through the autoencoder; None without compression."""
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Everything that one evaluation measured."""
+
+    spec: FieldSpec
+    scores: pd.DataFrame
+    """Columns `SCORE_COLUMNS`; `lead_time` counts steps from 1."""
+    n_members: int
+    """1 of a deterministic forecast."""
+    n_trajectories: int
+    n_steps: int
+    """Length of the rollout in steps."""
+    deterministic: bool = False
+    examples: list[Example] = field(default_factory=list)
+    """In the order in which they were asked for."""
+    spectra: Spectrum | None = None
+    coverage: pd.DataFrame | None = None
+    """Columns `COVERAGE_COLUMNS`: how often the central interval of probability `level` holds the truth.
+    `window` is text such as "1" or "6-12" (first and last lead time); `channel` as in `scores`."""
+    windows: pd.DataFrame | None = None
+    """Scores averaged over windows of lead times: columns as `scores`, `window` in place of `lead_time`."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """Plain values: command, config, versions, seeds, digests; nested dictionaries are drawn as tables. The keys
+    "command" (text that reproduces the evaluation) and "config" (YAML text) have places of their own in the report."""
+
+    def series(self, metric: str, kind: str = MEMBER, model: str = MODEL, channel: str = ALL_CHANNELS) -> pd.Series:
+        """One score against lead time: indexed by `lead_time`, empty where it was not measured."""
+        s = self.scores
+        rows = s[(s.metric == metric) & (s.kind == kind) & (s.model == model) & (s.channel == channel)]
+        return rows.set_index("lead_time")["value"].sort_index()
+
+    @property
+    def median_example(self) -> Example | None:
+        """The example of median score: neither the best nor the worst stands for the model."""
+        if not self.examples:
+            return None
+        ranked = sorted(self.examples, key=_score)
+        return ranked[(len(ranked) - 1) // 2]
+
+
+def _score(example: Example) -> float:
+    """The example's score; where nobody measured it, the relative error of its mean forecast."""
+    if example.score is not None:
+        return example.score
+    error = np.nanmean((example.mean - example.truth) ** 2)
+    return float(np.sqrt(error / max(float(np.nanvar(example.truth)), 1e-30)))

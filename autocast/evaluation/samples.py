@@ -1,0 +1,50 @@
+"""Pictures of a model at work on a validation trajectory, drawn while it trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autocast.data.trajectories import Trajectories
+from autocast.evaluation.result import Example
+from autocast.evaluation.snapshots import draw_snapshots
+
+N_STEPS = 12
+N_MEMBERS = 4
+
+
+@torch.no_grad()
+def draw_samples(model: Any, directory: Path, *, trajectories: Trajectories) -> list[Path]:
+    """Snapshots of a short forecast of the first trajectory, one picture per channel.
+
+    Args:
+        model: As an evaluation takes it.
+        directory: Gets the pictures.
+        trajectories: A split.
+    """
+    n_input = model.n_steps_input
+    n_steps = min(N_STEPS, trajectories.n_steps(0) - n_input)
+    frames = torch.from_numpy(trajectories.read(0, 0, n_input + n_steps))[None].to(model.normaliser.mean.device)
+    truth = frames[:, n_input:]
+    known = {"scalars": _row(trajectories.scalars(0), frames), "constant_fields": None}
+    constant_fields = trajectories.constant_fields(0)
+    if constant_fields is not None:
+        known["constant_fields"] = _row(constant_fields, frames)
+    windows = list(model.forecast(frames[:, :n_input], n_steps, n_members=N_MEMBERS, seed=0, truth=truth, **known))
+    members = torch.cat(windows, dim=2)[0].cpu()
+    example = Example(
+        trajectory=0,
+        initial=frames[0, :n_input].cpu().numpy(),
+        truth=truth[0].cpu().numpy(),
+        members=members.numpy(),
+        mean=members.mean(0).numpy(),
+        spread=members.std(0).numpy() if len(members) > 1 else None,
+    )
+    return [drawing.png for drawing in draw_snapshots(example, trajectories.spec, directory)]
+
+
+def _row(values: Any, like: Tensor) -> Tensor | None:
+    return torch.as_tensor(values, dtype=like.dtype, device=like.device)[None] if values.size else None

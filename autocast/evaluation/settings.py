@@ -1,0 +1,96 @@
+"""What an evaluation does: the `eval` section of a config, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autocast.errors import ConfigError
+from autocast.evaluation.result import BASELINES
+from autocast.metrics.registry import DEFAULT_METRICS, resolve_metrics
+
+ALL_LEADS = "all"
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """Scores, rollouts and videos of one evaluation. Scores cover every test trajectory."""
+
+    name: str | None = None
+    """Directory `eval-<name>` in place of `eval`."""
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+    batch_indices: tuple[int, ...] = (0,)
+    """Test batches, of the data module's batch size in file order, whose trajectories get videos."""
+    max_videos: int = 16
+    """Trajectories that get videos at most: the first ones of `batch_indices`."""
+    n_members: int = 8
+    n_steps: int | None = None
+    """Length of the rollout; None is to the end of each trajectory."""
+    batch_size: int | None = None
+    """Trajectories in a model call; None is the data module's batch size. Scores do not depend on it."""
+    max_rows: int | None = None
+    """Trajectories times members in a model call at most; None is no limit. Scores do not depend on it."""
+    seed: int = 0
+    windows: tuple[str, ...] = ("1", "2:8")
+    """Windows of lead times, `first:last` from 1, both included; the whole rollout is always there as "all"."""
+    baselines: tuple[str, ...] = BASELINES
+    save_rollouts: bool = False
+    """Keep the rollouts that were scored, in The Well's layout."""
+    video: bool = True
+    fps: int = 10
+
+    @classmethod
+    def from_config(cls, section: Mapping[str, Any]) -> EvaluationSettings:
+        """The settings of a config section, whose empty values are defaults."""
+        given: dict[str, Any] = {key: _frozen(value) for key, value in section.items() if value is not None}
+        return cls(**given)
+
+    def __post_init__(self) -> None:
+        resolve_metrics(self.metrics)
+        for window in self.windows:
+            parse_window(window)
+        _check_known_baselines(self.baselines)
+        for key in ("n_members", "n_steps", "batch_size", "max_rows", "fps"):
+            _check_positive(key, getattr(self, key))
+        if any(index < 0 for index in self.batch_indices):
+            raise ConfigError(f"eval.batch_indices={list(self.batch_indices)}: indices of batches count from 0.")
+
+
+def parse_window(text: str) -> tuple[int, int]:
+    """First and last lead time of `"3"` or `"6:12"`, both included."""
+    first, _, last = str(text).partition(":")
+    try:
+        window = int(first), int(last or first)
+    except ValueError:
+        window = (0, 0)
+    if not 1 <= window[0] <= window[1]:
+        raise ConfigError(
+            f"eval.windows: {text!r} is no window of lead times. Write '1' or '6:12' (first:last, from 1)."
+        )
+    return window
+
+
+def lead_windows(windows: tuple[str, ...], n_steps: int) -> dict[str, tuple[int, int]]:
+    """The windows that a rollout of `n_steps` reaches, cut at its end, by label; the whole rollout first."""
+    found = {ALL_LEADS: (1, n_steps)}
+    for first, last in map(parse_window, windows):
+        if first <= n_steps:
+            stop = min(last, n_steps)
+            found[str(first) if first == stop else f"{first}:{stop}"] = (first, stop)
+    return found
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check_known_baselines(names: tuple[str, ...]) -> None:
+    unknown = [name for name in names if name not in BASELINES]
+    if unknown:
+        raise ConfigError(f"eval.baselines: no such baseline {unknown}. There are: {', '.join(BASELINES)}.")
+
+
+def _check_positive(key: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ConfigError(f"eval.{key}={value}: at least 1 is needed.")

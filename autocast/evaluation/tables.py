@@ -1,0 +1,106 @@
+"""Scores as tables, and the tables as files: the same numbers give the same bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from autocast.evaluation.result import ALL_CHANNELS, COVERAGE_COLUMNS, SCORE_COLUMNS
+from autocast.metrics.probabilistic import interval_levels
+from autocast.metrics.registry import Metric
+from autocast.metrics.streams import TermStream
+from autocast.types import FieldSpec
+
+MIXED_UNITS = "mixed"
+WINDOW_COLUMNS = ("model", "metric", "kind", "window", "channel", "unit", "value", "n_trajectories")
+TRAJECTORY_COLUMNS = ("model", "metric", "kind", "window", "trajectory", "unit", "value")
+
+Streams = Mapping[str, TermStream]
+"""By the name in the column `model`."""
+Windows = Mapping[str, tuple[int, int]]
+"""First and last lead time by label."""
+
+
+def lead_time_table(streams: Streams, spec: FieldSpec) -> pd.DataFrame:
+    """Every score at every lead time, columns `SCORE_COLUMNS`. Channel "all" is the mean over the channels."""
+    rows: list[tuple] = []
+    for model, stream in streams.items():
+        for metric, kind in _scores(stream):
+            values = _with_all(stream.by_lead_time(metric, kind))
+            for channel, unit, column in zip(_channels(spec), _units(metric, spec), values.T, strict=True):
+                rows += [(model, metric.name, kind, lead, channel, unit, v) for lead, v in enumerate(column, start=1)]
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+
+
+def window_table(streams: Streams, spec: FieldSpec, windows: Windows) -> pd.DataFrame:
+    """Every score over windows of lead times, columns `WINDOW_COLUMNS`."""
+    rows: list[tuple] = []
+    for model, stream in streams.items():
+        for metric, kind in _scores(stream):
+            for label, (first, last) in windows.items():
+                values = _with_all(stream.in_window(metric, kind, first, last))
+                n = stream.n_trajectories(first, last)
+                for channel, unit, value in zip(_channels(spec), _units(metric, spec), values, strict=True):
+                    rows.append((model, metric.name, kind, label, channel, unit, value, n))
+    return pd.DataFrame(rows, columns=list(WINDOW_COLUMNS))
+
+
+def trajectory_table(streams: Streams, spec: FieldSpec, windows: Windows) -> pd.DataFrame:
+    """Every score of every trajectory over windows, the mean over the channels: what a bootstrap resamples."""
+    rows: list[tuple] = []
+    for model, stream in streams.items():
+        for metric, kind in _scores(stream):
+            unit = _units(metric, spec)[0]
+            for label, (first, last) in windows.items():
+                values = stream.by_trajectory(metric, kind, first, last).mean(-1)
+                rows += [(model, metric.name, kind, label, i, unit, value) for i, value in enumerate(values)]
+    return pd.DataFrame(rows, columns=list(TRAJECTORY_COLUMNS))
+
+
+def coverage_table(stream: TermStream, spec: FieldSpec, windows: Windows) -> pd.DataFrame:
+    """Coverage of central rank intervals against their exact level, columns `COVERAGE_COLUMNS`."""
+    rows: list[tuple] = []
+    for label, (first, last) in windows.items():
+        shares = stream.coverage(first, last)
+        for channel, values in zip(_channels(spec), [shares.mean(0), *shares], strict=True):
+            levels = sorted(zip(interval_levels(stream.n_members), values, strict=True))
+            rows += [(level, value, label, channel) for level, value in levels]
+    return pd.DataFrame(rows, columns=list(COVERAGE_COLUMNS))
+
+
+def write_table(table: pd.DataFrame, file: Path) -> None:
+    """Writes a CSV file, whole or not at all."""
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        table.to_csv(partial, index=False, float_format="%.9g", na_rep="nan", lineterminator="\n")
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _scores(stream: TermStream) -> Iterable[tuple[Metric, str]]:
+    return ((metric, kind) for metric in stream.metrics for kind in metric.kinds_of(stream.n_members))
+
+
+def _channels(spec: FieldSpec) -> tuple[str, ...]:
+    return (ALL_CHANNELS, *spec.channel_names)
+
+
+def _units(metric: Metric, spec: FieldSpec) -> list[str]:
+    """Units of "all" and of each channel."""
+    units = [metric.unit(unit) for unit in spec.units]
+    return [units[0] if len(set(units)) == 1 else MIXED_UNITS, *units]
+
+
+def _with_all(values: np.ndarray) -> np.ndarray:
+    """`(..., C)` to `(..., 1 + C)`: the mean over the channels first."""
+    return np.concatenate([values.mean(-1, keepdims=True), values], axis=-1)
+
+
+def select_metrics(table: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    """The rows of these metrics."""
+    return table[table["metric"].isin(set(names))]

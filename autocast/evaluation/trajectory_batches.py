@@ -1,0 +1,101 @@
+"""Test trajectories in batches: initial frames, truth, and what is known beside them. All of it stays on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autocast.data.trajectories import Trajectories
+from autocast.errors import DataError
+
+
+@dataclass(frozen=True)
+class TrajectoryBatch:
+    """Some trajectories of a split, in physical units."""
+
+    numbers: tuple[int, ...]
+    """`(B,)` places in the split."""
+    initial: Tensor
+    """`(B, Ti, *S, C)`"""
+    truth: Tensor
+    """`(B, T, *S, C)` the frames to be forecast."""
+    scalars: Tensor | None
+    """`(B, K)`"""
+    constant_fields: Tensor | None
+    """`(B, *S, Cc)`"""
+
+    @property
+    def n_steps(self) -> int:
+        return self.truth.shape[1]
+
+
+@dataclass(frozen=True)
+class TestTrajectories:
+    """A split as rollouts see it: every trajectory starts at its first frames and is forecast once.
+
+    Args:
+        trajectories: The split.
+        n_steps_input: Initial frames.
+        n_steps: Length of the rollouts; None is to the end of each trajectory.
+        stride: Frames from one step to the next.
+    """
+
+    __test__ = False  # not a test case, whatever pytest makes of the name
+
+    trajectories: Trajectories
+    n_steps_input: int
+    n_steps: int | None = None
+    stride: int = 1
+
+    @property
+    def lengths(self) -> list[int]:
+        """Steps that each trajectory can be scored for.
+
+        Raises:
+            DataError: If a trajectory has no frame to forecast.
+        """
+        lengths = [self._length(i) for i in range(self.trajectories.n_trajectories)]
+        if not lengths:
+            raise DataError("the test split has no trajectory: nothing can be scored.")
+        if min(lengths) < 1:
+            i = lengths.index(min(lengths))
+            raise DataError(
+                f"{self.trajectories.name(i)}: has {self.trajectories.n_steps(i)} frames, too few for "
+                f"{self.n_steps_input} initial steps and one to forecast at stride {self.stride}."
+            )
+        return lengths if self.n_steps is None else [min(length, self.n_steps) for length in lengths]
+
+    def batches(self, batch_size: int) -> Iterator[TrajectoryBatch]:
+        """Consecutive trajectories, at most `batch_size`, of the same length; each trajectory once."""
+        lengths = self.lengths
+        numbers: list[int] = []
+        for i, length in enumerate(lengths):
+            if numbers and (len(numbers) == batch_size or length != lengths[numbers[0]]):
+                yield self._read(numbers, lengths[numbers[0]])
+                numbers = []
+            numbers.append(i)
+        yield self._read(numbers, lengths[numbers[0]])
+
+    def _length(self, i: int) -> int:
+        return len(range(0, self.trajectories.n_steps(i), self.stride)) - self.n_steps_input
+
+    def _read(self, numbers: Sequence[int], length: int) -> TrajectoryBatch:
+        stop = (self.n_steps_input + length - 1) * self.stride + 1
+        fields = _stack([self.trajectories.read(i, 0, stop, self.stride) for i in numbers])
+        spec = self.trajectories.spec
+        constant = [self.trajectories.constant_fields(i) for i in numbers] if spec.n_constant_fields else []
+        return TrajectoryBatch(
+            numbers=tuple(numbers),
+            initial=fields[:, : self.n_steps_input],
+            truth=fields[:, self.n_steps_input :],
+            scalars=_stack([self.trajectories.scalars(i) for i in numbers]) if spec.n_scalars else None,
+            constant_fields=_stack(constant) if constant else None,
+        )
+
+
+def _stack(arrays: Sequence[np.ndarray | None]) -> Tensor:
+    return torch.from_numpy(np.stack([array for array in arrays if array is not None]))

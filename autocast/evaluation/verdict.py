@@ -1,0 +1,197 @@
+"""Is it any good? An evaluation in a few marked sentences: the report's first screen and the closing panel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from autocast.evaluation.result import CLIMATOLOGY, ENSEMBLE, LINEAR, MEAN, MEMBER, PERSISTENCE, RECONSTRUCTION
+from autocast.evaluation.result import EvaluationResult as Result
+
+Mark = Literal["good", "warn", "bad"]
+
+GOALS = {PERSISTENCE: "persistence", CLIMATOLOGY: "climatology", LINEAR: "the linear map"}
+"""Baselines to beat, as sentences call them."""
+HEADLINE_LEADS = 8
+FITTING_SSR = (0.8, 1.25)
+TOLERABLE_SSR = (0.5, 2.0)
+GOOD_FLOOR, TOLERABLE_FLOOR = 0.05, 0.2
+NO_COMPRESSION = 1e-5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence of the verdict."""
+
+    topic: str
+    mark: Mark
+    text: str
+
+
+def verdict(result: Result) -> list[Finding]:
+    """What an evaluation found, the most important first."""
+    findings = [
+        _stability(result), _baselines(result), _accuracy(result), _spread(result), _floor(result), _cost(result)
+    ]  # fmt: skip
+    return [finding for finding in findings if finding]
+
+
+def reconstruction_verdict(result: Result) -> list[Finding]:
+    """The same for an autoencoder alone, whose "forecast" is the truth encoded and decoded."""
+    return [finding for finding in (_stability(result), _loss(result), _cost(result)) if finding]
+
+
+def headline_kind(result: Result) -> str:
+    """The forecast that stands for the model: the mean of its members, or its only one."""
+    return MEAN if result.n_members > 1 else MEMBER
+
+
+def vrmse_ratios(result: Result) -> pd.DataFrame:
+    """VRMSE of the model's headline forecast over each baseline's: indexed by lead time, a column per baseline."""
+    model = result.series("vrmse", headline_kind(result))
+    series = {name: result.series("vrmse", MEMBER, name) for name in GOALS}
+    return pd.DataFrame({name: model / values for name, values in series.items() if not values.empty})
+
+
+def better_until(ratios: pd.Series) -> int:
+    """The last lead time up to which the model is always better (a ratio below 1); 0 if it never is."""
+    worse = ratios.index[~(ratios < 1)]
+    return int(worse[0]) - 1 if len(worse) else int(ratios.index[-1])
+
+
+def reconstruction_floor(result: Result) -> float | None:
+    """VRMSE of the truth through the autoencoder, averaged over the rollout; None where nothing is compressed."""
+    floor = result.series("vrmse", MEMBER, RECONSTRUCTION)
+    if floor.empty or not floor.mean() > NO_COMPRESSION:
+        return None
+    return float(floor.mean())
+
+
+def _stability(result: Result) -> Finding | None:
+    vrmse = result.series("vrmse", MEMBER)
+    lost = vrmse.index[~np.isfinite(vrmse.to_numpy())]
+    if not len(lost):
+        return None
+    return Finding("stability", "bad", f"The forecast is not finite in some trajectory from lead {lost[0]} on.")
+
+
+def _baselines(result: Result) -> Finding | None:
+    ratios = vrmse_ratios(result)
+    if ratios.empty:
+        return None
+    until = {str(name): better_until(ratios[name]) for name in ratios}
+    n_steps = int(ratios.index[-1])
+    mark: Mark = "good" if min(until.values()) == n_steps else "warn" if min(until.values()) > 0 else "bad"
+    if mark == "good":
+        return Finding("baselines", mark, f"Better than {_join(list(until))} at every lead (1 to {n_steps}).")
+    better = [f"than {GOALS[name]} {_until(lead, n_steps)}" for name, lead in until.items() if lead]
+    worse = [name for name, lead in until.items() if not lead]
+    phrases = [f"better {', '.join(better)} (of {n_steps})"] if better else []
+    phrases += [f"not better than {_join(worse)} at lead 1"] if worse else []
+    text = "; ".join(phrases)
+    return Finding("baselines", mark, f"{text[0].upper()}{text[1:]}.")
+
+
+def _until(lead: int, n_steps: int) -> str:
+    return "at every lead" if lead == n_steps else f"until lead {lead}"
+
+
+def _accuracy(result: Result) -> Finding | None:
+    vrmse = result.series("vrmse", headline_kind(result))
+    if vrmse.empty:
+        return None
+    last = min(HEADLINE_LEADS, int(vrmse.index[-1]))
+    who = f"the mean of {result.n_members} members" if result.n_members > 1 else "the forecast"
+    span = f"{_number(vrmse.iloc[0])} at lead {vrmse.index[0]}"
+    span += f" and {_number(vrmse.loc[last])} at lead {last}" if last > vrmse.index[0] else ""
+    worst = vrmse_ratios(result).loc[:last].max(skipna=False)
+    if worst.empty:
+        return Finding("accuracy", _grade(vrmse.loc[:last].max(), 0.5, 1.0), f"VRMSE of {who}: {span}.")
+    ratios = _join([f"{_number(ratio)} of {GOALS[str(name)]}'s" for name, ratio in worst.items()], names={})
+    leads = f"leads 1 to {last}" if last > 1 else "lead 1"
+    text = f"VRMSE of {who}: {span}; over {leads} at most {ratios}."
+    return Finding("accuracy", _grade(worst.max(), 0.5, 1.0), text)
+
+
+def _spread(result: Result) -> Finding | None:
+    if result.deterministic:
+        return Finding("spread", "warn", "One deterministic forecast: it does not say how sure it is.")
+    ssr = result.series("ssr", ENSEMBLE)
+    if ssr.empty:
+        return None
+    low, high = float(ssr.min()), float(ssr.max())
+    ends = f"ssr {_number(ssr.iloc[0])} at lead {ssr.index[0]}"
+    ends += f", {_number(ssr.iloc[-1])} at {ssr.index[-1]}" if len(ssr) > 1 else ""
+    mark: Mark = "bad"
+    if FITTING_SSR[0] <= low and high <= FITTING_SSR[1]:
+        mark = "good"
+    elif TOLERABLE_SSR[0] <= low and high <= TOLERABLE_SSR[1]:
+        mark = "warn"
+    return Finding("spread", mark, f"{_fit(low, high)} ({ends}).")
+
+
+def _fit(low: float, high: float) -> str:
+    if FITTING_SSR[0] <= low and high <= FITTING_SSR[1]:
+        return "Spread fits the error"
+    if low < FITTING_SSR[0] and high > FITTING_SSR[1]:
+        return "Spread is too small at some leads and too large at others"
+    if low < FITTING_SSR[0]:
+        return "Spread is smaller than the error: the members are too sure"
+    return "Spread is larger than the error: the members are not sure enough" if high > 0 else "Spread is not defined"
+
+
+def _floor(result: Result) -> Finding | None:
+    floor = reconstruction_floor(result)
+    if floor is None:
+        return None
+    text = f"The autoencoder alone loses {_percent(floor)} (VRMSE {_number(floor)}): no forecast gets below that."
+    return Finding("floor", _grade(floor, GOOD_FLOOR, TOLERABLE_FLOOR), text)
+
+
+def _loss(result: Result) -> Finding | None:
+    vrmse = result.series("vrmse", MEMBER)
+    if vrmse.empty:
+        return None
+    channels = {name: result.series("vrmse", MEMBER, channel=name).mean() for name in result.spec.channel_names}
+    worst = max(channels, key=lambda name: channels[name])
+    mean = float(vrmse.mean(skipna=False))
+    text = f"Encoding and decoding loses {_percent(mean)} (VRMSE {_number(mean)}"
+    text += f"; most of {worst}: {_number(channels[worst])})." if len(channels) > 1 else ")."
+    return Finding("reconstruction", _grade(mean, GOOD_FLOOR, TOLERABLE_FLOOR), text)
+
+
+def _cost(result: Result) -> Finding | None:
+    timing = result.provenance.get("timing")
+    if not timing:
+        return None
+    seconds = float(timing["seconds_per_step_and_member"])
+    return Finding("cost", "good", f"{_duration(seconds)} a step and member on {timing['device']}.")
+
+
+def _grade(value: float, good: float, tolerable: float) -> Mark:
+    if value <= good:
+        return "good"
+    return "warn" if value <= tolerable else "bad"
+
+
+def _number(value: float) -> str:
+    """Three digits, as in ".036" or "1.24"."""
+    text = f"{value:.3f}" if abs(value) < 1 else f"{value:.3g}"
+    return text.removeprefix("0") if text.startswith("0.") else text
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2g} %" if value < 0.1 else f"{100 * value:.0f} %"
+
+
+def _duration(seconds: float) -> str:
+    return f"{1e3 * seconds:.2g} ms" if seconds < 1 else f"{seconds:.2g} s"
+
+
+def _join(words: list[str], names: dict[str, str] | None = None) -> str:
+    """ "a, b and c", by the names that sentences give them."""
+    words = [(GOALS if names is None else names).get(word, word) for word in words]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

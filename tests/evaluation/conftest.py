@@ -1,0 +1,214 @@
+"""A toy evaluation and a browser to open its report in."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+import pandas as pd
+import pytest
+
+from autocast.evaluation.result import (
+    ALL_CHANNELS,
+    BASELINES,
+    COVERAGE_COLUMNS,
+    ENSEMBLE,
+    MEAN,
+    MEMBER,
+    MODEL,
+    SCORE_COLUMNS,
+    EvaluationResult,
+    Example,
+    Spectrum,
+)
+from autocast.types import FieldSpec
+
+UNITS = {"u": "mol/m³", "v": "", "p": "Pa"}
+
+
+def toy_spec(grid_shape: tuple[int, ...] = (8, 12), channels: tuple[str, ...] = ("u", "v")) -> FieldSpec:
+    n = len(grid_shape)
+    return FieldSpec(
+        dataset_name="toy",
+        channel_names=channels,
+        units=tuple(UNITS[name] for name in channels),
+        dim_names=("x", "y", "z")[:n],
+        grid_shape=grid_shape,
+        extent=(1.0,) * n,
+        boundary=("periodic",) * n,
+        time_step=0.25,
+    )
+
+
+def toy_example(spec: FieldSpec, n_steps: int = 5, n_members: int = 3, trajectory: int = 0) -> Example:
+    """A deterministic one where `n_members` is 1."""
+    rng = np.random.default_rng(trajectory)
+    truth = rng.normal(size=(n_steps, *spec.grid_shape, spec.n_channels)).astype(np.float32)
+    members = truth + 0.2 * rng.normal(size=(n_members, *truth.shape)).astype(np.float32)
+    spread = members.std(0, ddof=1) if n_members > 1 else None
+    return Example(trajectory, truth[:2], truth, members, members.mean(0), spread, scalars={"F": 0.04})
+
+
+def toy_scores(spec: FieldSpec, n_steps: int, n_members: int) -> pd.DataFrame:
+    kinds = [(MODEL, metric, kind) for metric in ("vrmse", "rmse") for kind in (MEMBER, MEAN)[: min(n_members, 2)]]
+    kinds += [(name, metric, MEMBER) for name in BASELINES for metric in ("vrmse", "rmse")]
+    if n_members > 1:
+        kinds += [(MODEL, metric, ENSEMBLE) for metric in ("crps_fair", "spread", "skill", "ssr")]
+    rows = [
+        (model, metric, kind, lead, channel, UNITS.get(channel, ""), 0.1 * lead + 0.01 * i)
+        for i, (model, metric, kind) in enumerate(kinds)
+        for lead in range(1, n_steps + 1)
+        for channel in (ALL_CHANNELS, *spec.channel_names)
+    ]
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+
+
+def toy_result(
+    grid_shape: tuple[int, ...] = (8, 12),
+    channels: tuple[str, ...] = ("u", "v"),
+    n_steps: int = 5,
+    n_members: int = 3,
+    n_examples: int = 2,
+) -> EvaluationResult:
+    spec = toy_spec(grid_shape, channels)
+    k = np.arange(1, 5) / 2
+    power = np.broadcast_to((k**-3.0)[None, :, None], (2, 4, spec.n_channels))
+    levels = [(0.5, 0.4, window, ALL_CHANNELS) for window in ("all", "1", "2:5")]
+    return EvaluationResult(
+        spec=spec,
+        scores=toy_scores(spec, n_steps, n_members),
+        n_members=n_members,
+        n_trajectories=7,
+        n_steps=n_steps,
+        deterministic=n_members == 1,
+        examples=[toy_example(spec, n_steps, n_members, i) for i in range(n_examples)],
+        spectra=Spectrum(k, (1, n_steps), power, 0.9 * power, None if n_members == 1 else 0.5 * power),
+        coverage=None if n_members == 1 else pd.DataFrame(levels, columns=list(COVERAGE_COLUMNS)),
+        provenance={"command": "autocast eval a&b <c>", "config": "seed: 1", "versions": {"torch": "2.13"}},
+    )
+
+
+@pytest.fixture(scope="session")
+def make_result() -> Callable[..., EvaluationResult]:
+    return toy_result
+
+
+@pytest.fixture(scope="session")
+def make_spec() -> Callable[..., FieldSpec]:
+    return toy_spec
+
+
+@pytest.fixture(scope="session")
+def make_example() -> Callable[..., Example]:
+    return toy_example
+
+
+class Browser:
+    """Headless Chromium, driven through its DevTools protocol."""
+
+    FLAGS = (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--hide-scrollbars",
+        "--remote-debugging-port=0",
+    )
+
+    def __init__(self, executable: str, profile: Path):
+        self.profile = profile
+        command = [executable, *self.FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=30)
+
+    def visit(self, page: Path, expression: str, **how: Any) -> tuple[Any, list[dict[str, Any]]]:
+        """Open `page`, wait for all of it, evaluate a JavaScript expression (a promise is awaited).
+
+        Returns:
+            Its value, and every DevTools event until then.
+        """
+        return asyncio.run(self._visit(page, expression, **how))
+
+    async def _visit(
+        self, page: Path, expression: str, width: int = 1280, dark: bool = False, screenshot: Path | None = None
+    ) -> tuple[Any, list[dict[str, Any]]]:
+        async with aiohttp.ClientSession() as http:
+            async with http.put(f"http://127.0.0.1:{self._port()}/json/new?about:blank") as answer:
+                target = json.loads(await answer.text())
+            async with http.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+                tab = Tab(socket)
+                for domain in ("Page", "Network", "Runtime", "Log"):
+                    await tab.call(f"{domain}.enable")
+                size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+                await tab.call("Emulation.setDeviceMetricsOverride", **size)
+                scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+                await tab.call("Emulation.setEmulatedMedia", features=[scheme])
+                await tab.call("Page.navigate", url=page.as_uri())
+                await tab.event("Page.loadEventFired")
+                answer = await tab.call(
+                    "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+                )
+                if screenshot is not None:
+                    await tab.screenshot(screenshot)
+                await tab.call("Page.close")
+                return answer["result"].get("value"), tab.events
+
+    def _port(self) -> str:
+        file = self.profile / "DevToolsActivePort"
+        for _ in range(300):
+            if file.exists() and (lines := file.read_text().splitlines()):
+                return lines[0]
+            time.sleep(0.1)
+        raise RuntimeError("Chromium did not open its DevTools port within 30 s")
+
+
+class Tab:
+    """One tab's socket: calls and their answers, and the events in between."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse):
+        self.socket = socket
+        self.events: list[dict[str, Any]] = []
+        self._n_calls = 0
+
+    async def call(self, method: str, **params: Any) -> dict[str, Any]:
+        self._n_calls += 1
+        await self.socket.send_json({"id": self._n_calls, "method": method, "params": params})
+        while True:
+            message = await self.socket.receive_json(timeout=60)
+            if message.get("id") == self._n_calls:
+                return message["result"]
+            self.events.append(message)
+
+    async def event(self, method: str) -> None:
+        while not any(event.get("method") == method for event in self.events):
+            self.events.append(await self.socket.receive_json(timeout=60))
+
+    async def screenshot(self, path: Path) -> None:
+        content = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(content["data"]))
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.skip("no browser: install Debian's chromium to open the report in it")
+    browser = Browser(executable, tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()
