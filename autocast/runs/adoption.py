@@ -1,0 +1,79 @@
+"""An emulator takes its autoencoder from a run: the architecture, so that it is never typed twice, and the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from autocast.errors import LaunchError
+from autocast.runs.directory import KINDS, RunDirectory, default_output_base, find_run, run_of_file
+from autocast.runs.overrides import Overrides
+from autocast.runs.problems import Problem
+from autocast.runs.request import Request
+
+KEY = "autoencoder_checkpoint"
+PARTS = ("encoder", "bottleneck", "decoder")
+CONFIG_NAME = f"{KINDS['ae']}.yaml"
+
+
+def adopt_autoencoder(config: DictConfig, request: Request, typed: Overrides) -> list[Problem]:
+    """Puts the encoder, bottleneck and decoder of a given autoencoder into `config.model`, and its file beside them."""
+    flag = request.autoencoder
+    if KEY not in config:
+        return [Problem(f"--autoencoder {flag}", "an autoencoder is trained here, not used.")] if flag else []
+    source = flag or config[KEY]
+    if source is None:
+        return []
+    overrides = typed.touching(KEY)
+    subject = f"--autoencoder {flag}" if flag else overrides[-1].text if overrides else KEY
+    problems = [Problem(o.text, f"said twice: --autoencoder {flag} is given too.") for o in overrides if flag]
+    problems += [
+        Problem(o.text, f"said twice: the autoencoder is that of {source}. Leave one of them out.")
+        for o in typed.touching(*(f"model.{part}" for part in PARTS))
+    ]
+    try:
+        checkpoint, saved = find_autoencoder(str(source), request.output_base or default_output_base())
+    except LaunchError as error:
+        return [*problems, Problem(subject, str(error))]
+    model = yaml.safe_load(saved.read_text())["model"]
+    for part in PARTS:
+        OmegaConf.update(config, f"model.{part}", model[part], merge=False, force_add=True)
+    config[KEY] = str(checkpoint)
+    return problems
+
+
+def find_autoencoder(source: str, output_base: Path) -> tuple[Path, Path]:
+    """The checkpoint and the saved config that a file, a run directory or `<date>/<run-name>` means.
+
+    Raises:
+        LaunchError: There is none.
+    """
+    file = Path(source).expanduser()
+    if file.suffix == ".ckpt" or file.is_file():
+        return file, _config_of(file)
+    run = find_run(source, output_base)
+    checkpoint, saved = run.checkpoint_file("ae"), run.config_file("ae")
+    if not checkpoint.is_file() or not saved.is_file():
+        raise LaunchError(f"{run.path} has no trained autoencoder. Train one: autocast ae --workdir {run.path}")
+    return checkpoint, saved
+
+
+def _config_of(file: Path) -> Path:
+    if not file.is_file():
+        raise LaunchError("no such file. Train an autoencoder first (autocast ae), or give another checkpoint.")
+    run = run_of_file(file)
+    if _belongs_to_another_kind(file, run):
+        raise LaunchError(f"not the checkpoint of an autoencoder. One is called {KINDS['ae']}.ckpt.")
+    places = [run.config_file("ae")] if run else []
+    saved = next((place for place in [file.with_name(CONFIG_NAME), *places] if place.is_file()), None)
+    if saved is None:
+        raise LaunchError(f"there is no {CONFIG_NAME} beside it, so its architecture is not known.")
+    return saved
+
+
+def _belongs_to_another_kind(file: Path, run: RunDirectory | None) -> bool:
+    first = file.resolve().relative_to(run.path.resolve()).parts[0] if run else file.name
+    others = {kind: name for kind, name in KINDS.items() if kind != "ae"}
+    return first in others or first in {f"{name}.ckpt" for name in others.values()}

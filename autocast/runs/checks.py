@@ -1,0 +1,175 @@
+"""A config against the signatures of what it constructs, before anything is constructed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+
+from autocast.runs.annotations import entry_type, mismatch
+from autocast.runs.environment import OWN_TARGETS, TARGETS, added_targets, is_allowed_target, is_secret_variable
+from autocast.runs.problems import Problem, did_you_mean, nearest
+from autocast.runs.signatures import Parameter, Signature, Signatures
+from autocast.runs.sources import NoSourceError, NoSuchTargetError
+from autocast.runs.spine import ROOTS, SECTIONS, dataclass_name
+
+SPECIAL = ("_target_", "_partial_", "_convert_", "_recursive_")
+REMEDIES = {"datamodule.data_path": "--dataset DIR or datamodule.data_path=DIR"}
+"""How to give a missing value, where there is more to say than its key."""
+
+
+@dataclass
+class Checker:
+    """Collects all that is wrong with a config; subjects of the problems are its key paths."""
+
+    signatures: Signatures
+    problems: list[Problem] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    """What could not be checked, and why."""
+    _references: dict[str, str] = field(default_factory=dict)
+    """Keys whose value is that of another key."""
+
+    def check(self, config: DictConfig, root: str) -> DictConfig:
+        """Checks everything and returns the config resolved."""
+        self._check_interpolations(config)
+        plain = _resolved(config)
+        self._check_section("", plain, ROOTS[root])
+        for key, name in SECTIONS.items():
+            if isinstance(plain.get(key), Mapping):
+                self._check_section(key, plain[key], name)
+        self._check_node("", plain)
+        return OmegaConf.create(plain, flags={"struct": True})
+
+    def _check_interpolations(self, config: DictConfig) -> None:
+        """References that lead nowhere, and those that would write a secret into the config."""
+        for key, text in _texts("", OmegaConf.to_container(config, resolve=False)):
+            if "${" not in text:
+                continue
+            secret = next((v for v in _environment_variables(text) if is_secret_variable(v)), None)
+            if secret:
+                self._add(key, f"{secret} is a secret and never enters a config. Leave it in the environment.")
+                continue
+            try:
+                OmegaConf.select(config, key, throw_on_resolution_failure=True)
+            except InterpolationToMissingValueError:  # the key that is missing is a problem itself
+                continue
+            except OmegaConfBaseException as error:
+                self._add(key, f"{text} leads nowhere ({str(error).splitlines()[0]}).")
+                continue
+            if re.fullmatch(r"\$\{[\w.]+\}", text):
+                self._references[key] = text[2:-1]
+
+    def _check_section(self, path: str, values: Mapping[str, Any], dataclass: str) -> None:
+        signature = self.signatures.read(dataclass_name(dataclass))
+        self._check_keywords(path, values, signature, needs_all=True)
+
+    def _check_node(self, path: str, node: Any) -> None:
+        """Every leaf at or below `path`, and every value that is still missing."""
+        if isinstance(node, Mapping):
+            if "_target_" in node:
+                self._check_leaf(path, node)
+            for key, child in node.items():
+                self._check_node(_join(path, key), child)
+        elif isinstance(node, list):
+            for index, child in enumerate(node):
+                self._check_node(f"{path}[{index}]", child)
+        elif node == "???":
+            self._add_missing(path)
+
+    def _check_leaf(self, path: str, leaf: Mapping[str, Any]) -> None:
+        signature = self._signature(_join(path, "_target_"), leaf["_target_"])
+        if signature is None:
+            return
+        self._check_keywords(path, leaf, signature, needs_all="_partial_" not in leaf or not leaf["_partial_"])
+
+    def _signature(self, key: str, target: Any) -> Signature | None:
+        if target == "???":
+            return None
+        if not isinstance(target, str) or not is_allowed_target(target):
+            allowed = ", ".join((*OWN_TARGETS, *added_targets()))
+            self._add(key, f"{target} is not allowed. Allowed are {allowed}; add a package with {TARGETS}=NAME.")
+            return None
+        try:
+            return self.signatures.read(target)
+        except NoSuchTargetError as error:
+            self._add(key, f"{target}: {error}.{did_you_mean(nearest(error.missing, error.beside))}")
+        except NoSourceError as error:
+            self.unchecked.append(f"{key}: the keywords of {target} ({error})")
+        return None
+
+    def _check_keywords(self, path: str, values: Mapping[str, Any], signature: Signature, *, needs_all: bool) -> None:
+        for key, value in values.items():
+            if key in SPECIAL:
+                continue
+            parameter = signature.parameters.get(key)
+            if parameter is None and not signature.is_open:
+                names = [name for name in signature.settable(values) if not name.startswith("_")]
+                meant = nearest(key, names)
+                hint = did_you_mean(_join(path, meant)) if meant else _listed(names)
+                self._add(_join(path, key), f"no such key.{hint}")
+            elif parameter:
+                self._check_value(_join(path, key), value, parameter)
+        for name, parameter in signature.parameters.items():
+            if needs_all and parameter.required and name not in values:
+                self._add_missing(_join(path, name))
+
+    def _check_value(self, path: str, value: Any, parameter: Parameter) -> None:
+        entries = entry_type(parameter.annotation)
+        if entries is not None and isinstance(value, Mapping):
+            for key, entry in value.items():
+                self._check_value(_join(path, key), entry, Parameter(str(key), entries, None))
+        elif wanted := mismatch(value, parameter):
+            self._add(path, f"{_shown(value)}: {wanted}.")
+
+    def _add_missing(self, path: str) -> None:
+        self._add(path, f"has no value. Give {REMEDIES.get(path, f'{path}=VALUE')}.")
+
+    def _add(self, path: str, message: str) -> None:
+        """A value that refers to another key is that key's problem."""
+        while path in self._references:
+            path = self._references[path]
+        if Problem(path, message) not in self.problems:
+            self.problems.append(Problem(path, message))
+
+
+def _resolved(config: DictConfig) -> dict[str, Any]:
+    """The config with references replaced; one that leads nowhere stays as it is, for it is already a problem."""
+    plain = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(plain, dict)
+    try:
+        return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+    except OmegaConfBaseException:
+        return plain  # type: ignore[return-value]
+
+
+def _texts(path: str, node: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(node, Mapping):
+        for key, child in node.items():
+            yield from _texts(_join(path, key), child)
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _texts(f"{path}[{index}]", child)
+    elif isinstance(node, str):
+        yield path, node
+
+
+def _environment_variables(text: str) -> list[str]:
+    return [part.split(",")[0].split("}")[0].strip() for part in text.split("oc.env:")[1:]]
+
+
+def _join(path: str, key: Any) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _listed(names: list[str]) -> str:
+    return f" There are: {', '.join(names)}." if names else " Nothing can be set here."

@@ -1,0 +1,213 @@
+"""One composition per command: from what was typed to a checked config, or to all that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from autocast.runs.adoption import adopt_autoencoder
+from autocast.runs.checks import Checker
+from autocast.runs.composer import Composer, Draft
+from autocast.runs.datasets import Dataset, missing_data, new_dataset_path, resolve_dataset
+from autocast.runs.environment import added_targets, datasets_dir, read_dotenv
+from autocast.runs.overrides import Overrides, Typed, split_eval
+from autocast.runs.problems import Problem
+from autocast.runs.request import Request
+
+EPD, AUTOENCODER, SIMULATE = "encoder_processor_decoder", "autoencoder", "simulate"
+ROOT_OF_COMMAND = {"ae": AUTOENCODER, "simulate": SIMULATE}
+"""The root config of a command; of any other it is the emulator's."""
+
+
+@dataclass(frozen=True)
+class Composition:
+    """A config, and everything that is known of it before anything runs."""
+
+    config: DictConfig
+    """Resolved: it holds no references."""
+    problems: list[Problem]
+    notes: list[str] = field(default_factory=list)
+    """Worth saying, not wrong."""
+    unchecked: list[str] = field(default_factory=list)
+    """Checks that could not run, and why."""
+    overrides: tuple[str, ...] = ()
+    """As typed, before `::eval::`."""
+    eval_overrides: tuple[str, ...] = ()
+    """As typed, after `::eval::`."""
+    eval_config: DictConfig | None = None
+    """The config as the evaluation of a `train-eval` will see it; None for other commands."""
+    choices: dict[str, str] = field(default_factory=dict)
+    """The chosen option of each place: `datamodule`, `processor@model.processor`, ..."""
+    workdir: Path | None = None
+    """`--workdir`, else `hydra.run.dir`."""
+    targets: tuple[str, ...] = ()
+    """What `AUTOCAST_TARGETS` allowed."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A request whose words have been read."""
+
+    request: Request
+    composer: Composer
+    words: tuple[str, ...]
+    eval_words: tuple[str, ...]
+    typed: Overrides
+    eval_typed: Overrides
+    dataset: Dataset | None
+    problems: list[Problem]
+
+    @property
+    def simulates(self) -> bool:
+        return self.composer.root == SIMULATE
+
+
+def compose(request: Request) -> Composition:
+    """Composes and checks what `request` asks for; a user's mistake is a problem, never an exception."""
+    reading = read_request(request, ROOT_OF_COMMAND.get(request.command, EPD))
+    draft = reading.composer.draft([*_choices_of_flags(reading), *reading.typed.choices])
+    set_data_path(reading, draft)
+    reading.composer.apply(draft, reading.typed.values)
+    draft.problems.extend(adopt_autoencoder(draft.config, request, reading.typed))
+    return finish(reading, draft)
+
+
+def compose_defaults(root: str) -> DictConfig:
+    """A root config as it is without any override, references not resolved."""
+    return Composer.of(root).draft([]).config
+
+
+def read_request(request: Request, root: str) -> Reading:
+    """Reads the words of a request; `root` is the config that they are about."""
+    read_dotenv()
+    composer = Composer.of(root, request.config_dir)
+    words, after_token = split_eval(request.overrides)
+    eval_words = (*after_token, *request.eval_overrides)
+    typed, eval_typed = composer.read(words), composer.read(eval_words)
+    problems = [*composer.tree.check(), *typed.problems, *eval_typed.problems]
+    if eval_words and request.command != "train-eval":
+        problems.append(Problem("::eval::", "only train-eval has an evaluation of its own to override."))
+    dataset = None
+    if request.dataset and root != SIMULATE:
+        resolved = resolve_dataset(request.dataset, composer.tree)
+        problems += [resolved] if isinstance(resolved, Problem) else []
+        dataset = resolved if isinstance(resolved, Dataset) else None
+    return Reading(request, composer, words, eval_words, typed, eval_typed, dataset, problems)
+
+
+def set_data_path(reading: Reading, draft: Draft) -> None:
+    """What `--dataset` says of where the data are."""
+    key = "data_path" if reading.simulates else "datamodule.data_path"
+    path = (
+        new_dataset_path(reading.request.dataset or "")
+        if reading.simulates
+        else reading.dataset and reading.dataset.path
+    )
+    if reading.request.dataset is None and reading.simulates:
+        path = datasets_dir() / draft.choices["simulator"]
+    if path is None:
+        return
+    twice = reading.typed.touching(key) if reading.request.dataset else []
+    draft.problems.extend(Problem(o.text, "said twice: --dataset says where the data are.") for o in twice)
+    OmegaConf.update(draft.config, key, str(path), force_add=True)
+
+
+def finish(reading: Reading, draft: Draft, notes: Sequence[str] = ()) -> Composition:
+    """Checks a draft, and the evaluation that follows it where there is one."""
+    problems, unchecked = [*reading.problems, *draft.problems], []
+    checker = Checker(reading.composer.signatures)
+    config = checker.check(draft.config, reading.composer.root)
+    problems += _as_typed([*checker.problems, *_check_data(reading, config)], reading.typed)
+    unchecked += checker.unchecked
+    eval_config = None
+    if reading.request.command == "train-eval":
+        eval_config, found = _check_evaluation(reading, draft)
+        problems += found
+    workdir, found = _workdir(reading)
+    return Composition(
+        config=config,
+        problems=_in_order(problems + found, reading),
+        notes=list(notes),
+        unchecked=unchecked,
+        overrides=reading.words,
+        eval_overrides=reading.eval_words,
+        eval_config=eval_config,
+        choices=draft.choices,
+        workdir=workdir,
+        targets=added_targets(),
+    )
+
+
+def _choices_of_flags(reading: Reading) -> list[Typed]:
+    """Flags that stand for a choice: `--preset`, `--dataset`."""
+    request, flags = reading.request, []
+    if request.preset:
+        flags.append(Typed(f"--preset {request.preset}", "preset", request.preset, "preset"))
+    group = "simulator" if reading.simulates else "datamodule"
+    option = reading.dataset and reading.dataset.option
+    if reading.simulates and request.dataset:
+        option = Path(request.dataset).name
+    if option and not any(choice.key == group for choice in reading.typed.choices):
+        flags.append(Typed(f"--dataset {request.dataset}", group, option, group))
+    return flags
+
+
+def _check_data(reading: Reading, config: DictConfig) -> list[Problem]:
+    """Whether the data are there."""
+    said_twice = reading.request.dataset and reading.typed.touching("datamodule.data_path")
+    if reading.simulates or said_twice or (reading.request.dataset and reading.dataset is None):
+        return []
+    path = OmegaConf.select(config, "datamodule.data_path", throw_on_missing=False)
+    if not isinstance(path, str) or Path(path).expanduser().exists():
+        return []
+    subject = f"--dataset {reading.request.dataset}" if reading.request.dataset else "datamodule.data_path"
+    return [Problem(subject, missing_data(Path(path), reading.composer.tree))]
+
+
+def _check_evaluation(reading: Reading, draft: Draft) -> tuple[DictConfig, list[Problem]]:
+    """The evaluation's config: the training's with the overrides after `::eval::`; and only its own problems."""
+    after = Draft(deepcopy(draft.config), dict(draft.choices))
+    reading.composer.replace(after, reading.eval_typed.choices)
+    reading.composer.apply(after, reading.eval_typed.values)
+    checker = Checker(reading.composer.signatures)
+    config = checker.check(after.config, reading.composer.root)
+    return config, after.problems + [
+        problem for problem in _as_typed(checker.problems, reading.eval_typed) if problem.subject in reading.eval_words
+    ]
+
+
+def _in_order(problems: list[Problem], reading: Reading) -> list[Problem]:
+    """Each once: those of overrides as they were typed, then those of flags, then those of the config."""
+    words = [*reading.words, *reading.eval_words]
+
+    def position(problem: Problem) -> int:
+        if problem.subject in words:
+            return words.index(problem.subject)
+        return len(words) + (0 if problem.subject.startswith("--") else 1)
+
+    return sorted(dict.fromkeys(problems), key=position)
+
+
+def _workdir(reading: Reading) -> tuple[Path | None, list[Problem]]:
+    flag, override = reading.request.workdir, reading.typed.workdir
+    if flag and override and flag.absolute() != override.absolute():
+        return flag, [Problem(f"hydra.run.dir={override}", f"said twice: --workdir {flag} is another directory.")]
+    return flag or override, []
+
+
+def _as_typed(problems: list[Problem], typed: Overrides) -> list[Problem]:
+    """Problems of keys that were typed get what was typed as their subject."""
+    return [_with_subject(problem, typed) for problem in problems]
+
+
+def _with_subject(problem: Problem, typed: Overrides) -> Problem:
+    for override in reversed(typed.values):
+        if problem.subject == override.key:
+            return Problem(override.text, problem.message)
+        if problem.subject.startswith((f"{override.key}.", f"{override.key}[")):
+            return Problem(override.text, f"{problem.subject}: {problem.message}")
+    return problem

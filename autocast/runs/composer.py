@@ -1,0 +1,136 @@
+"""Hydra, called once per command: the choices of a command line to a config."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from autocast.runs.environment import own_config_dirs
+from autocast.runs.overrides import Overrides, Typed, read_overrides
+from autocast.runs.problems import Problem, did_you_mean
+from autocast.runs.signatures import Signatures
+from autocast.runs.sources import Sources
+from autocast.runs.tree import ConfigTree, config_tree
+from autocast.runs.values import Editor
+
+REFUSALS = (HydraException, OmegaConfBaseException, YAMLError)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A config on its way: references are not resolved, nothing has been checked."""
+
+    config: DictConfig
+    choices: dict[str, str]
+    """The chosen option of each place: `datamodule`, `processor@model.processor`, ..."""
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Composer:
+    """What the compositions of one command share."""
+
+    root: str
+    """Name of the root config."""
+    tree: ConfigTree
+    signatures: Signatures
+
+    @classmethod
+    def of(cls, root: str, config_dir: Path | None = None) -> Composer:
+        signatures = Signatures(Sources(extra_paths=(str(Path.cwd()),)))
+        return cls(root, config_tree(own_config_dirs(config_dir)), signatures)
+
+    def read(self, words: Sequence[str]) -> Overrides:
+        return read_overrides(words, self.tree.options)
+
+    def apply(self, draft: Draft, values: Iterable[Typed]) -> None:
+        """Value overrides, one by one."""
+        draft.problems.extend(Editor(draft.config, self.root, self.tree, self.signatures).apply(values))
+
+    def draft(self, choices: Sequence[Typed]) -> Draft:
+        """The config of the choices; choices that cannot be made become problems."""
+        found = [self._bad_choice(choice) for choice in choices]
+        problems = [problem for problem in found if problem]
+        good = [choice for choice, problem in zip(choices, found, strict=True) if not problem]
+        try:
+            config, known = self._hydra(self.root, good)
+        except REFUSALS:
+            if not good:  # a fault in the config files themselves
+                raise
+            return self._draft_what_goes(good, problems)
+        return Draft(config, known, problems)
+
+    def replace(self, draft: Draft, choices: Iterable[Typed]) -> None:
+        """Options put in their places in a config that exists already."""
+        for choice in choices:
+            problem = self._bad_choice(choice) or self._replace(draft, choice)
+            if problem:
+                draft.problems.append(problem)
+
+    def option(self, group: str, name: str) -> DictConfig:
+        """One option of a group by itself."""
+        config, _ = self._hydra(f"{group}/{name}", [])
+        return OmegaConf.select(config, group.replace("/", "."))
+
+    def _replace(self, draft: Draft, choice: Typed) -> Problem | None:
+        if OmegaConf.select(draft.config, choice.key) is None or not isinstance(choice.value, str):
+            return Problem(choice.text, f"there is no {choice.group} in this config to replace.")
+        node = self.option(str(choice.group), choice.value)
+        OmegaConf.update(draft.config, choice.key, node, merge=False, force_add=True)
+        place = str(choice.group) if choice.key == choice.package_of_group else f"{choice.group}@{choice.key}"
+        draft.choices[place] = choice.value
+        return None
+
+    def _hydra(self, name: str, choices: Sequence[Typed]) -> tuple[DictConfig, dict[str, str]]:
+        lines = [choice.hydra_line for choice in choices]
+        added = [repr(f"file://{path}") for path in self.tree.added if path.is_dir()]
+        if added:
+            lines.append(f"hydra.searchpath=[{','.join(added)}]")
+        with initialize_config_dir(str(self.tree.own), version_base="1.3"):
+            config = hydra_compose(name, lines, return_hydra_config=True)
+        known = {place: str(option) for place, option in config.hydra.runtime.choices.items() if "hydra/" not in place}
+        with open_dict(config):
+            del config["hydra"]
+        return config, known
+
+    def _bad_choice(self, choice: Typed) -> Problem | None:
+        options = choice.value if isinstance(choice.value, list) else [choice.value]
+        if choice.group not in self.tree.options:
+            return Problem(choice.text, str(self.tree.no_such_option(str(choice.group), "")))
+        for option in options:
+            if option is not None and (message := self.tree.no_such_option(str(choice.group), str(option))):
+                return Problem(choice.text, message)
+        return None
+
+    def _draft_what_goes(self, choices: list[Typed], problems: list[Problem]) -> Draft:
+        """Leaves out the choices that Hydra refuses, one after the other."""
+        accepted: list[Typed] = []
+        config, known = self._hydra(self.root, [])
+        for choice in choices:
+            try:
+                config, known = self._hydra(self.root, [*accepted, choice])
+                accepted.append(choice)
+            except REFUSALS as refusal:
+                problems.append(Problem(choice.text, _refused(choice, known, str(refusal))))
+        return Draft(config, known, problems)
+
+
+def _refused(choice: Typed, known: dict[str, str], reason: str) -> str:
+    """Why Hydra does not take a choice, in this house's words where they are known."""
+    places = [place for place in known if place.partition("@")[0] == choice.group]
+    if reason.startswith("Could not override") and places and choice.key == choice.package_of_group:
+        return f"no {choice.group} is chosen at the top level.{did_you_mean(f'{places[0]}={choice.value}')}"
+    if reason.startswith("Could not override") and f"'{choice.group}" in reason:
+        there = did_you_mean(places[0]) if places else ""
+        return f"no {choice.group} is chosen at {choice.key}.{there}"
+    missing = re.match(r"In '.*': Could not override '(.*)'", reason)
+    return f"does not fit this command: it has no {missing[1]}." if missing else re.sub(r"\s+", " ", reason)

@@ -1,0 +1,230 @@
+"""What to do with a run directory: start, replace, continue, extend, leave alone, or refuse."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autocast.runs.console import ago, aligned
+from autocast.runs.directory import ABSENT, DONE, EVAL, TRAIN, RunDirectory
+from autocast.runs.identity import differences, is_under
+from autocast.runs.request import Request
+
+START, REPLACE, CONTINUE, EXTEND, NOTHING, REFUSE = "start", "replace", "continue", "extend", "nothing", "refuse"
+LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
+FIXED_BY_THE_START = (
+    "model",
+    "seed",
+    "autoencoder_checkpoint",
+    "datamodule.n_steps_input",
+    "datamodule.n_steps_output",
+    "datamodule.stride",
+    "datamodule.normalisation",
+)
+"""What a run that is continued cannot change."""
+
+BESIDE_IT = ("beside it", "--no-resume")
+REPLACE_IT = ("replace it", "--overwrite")
+Remedies = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of a request, and what to tell the user about it."""
+
+    action: str
+    directory: RunDirectory
+    message: str = ""
+    exit_code: int = 0
+    resume_from: Path | None = None
+
+    @property
+    def starts(self) -> bool:
+        return self.action not in (NOTHING, REFUSE)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A stage that is in a run directory already."""
+
+    directory: RunDirectory
+    kind: str
+    stage: str
+    by_path: bool = False
+    """Whether the user named it by its path."""
+
+    @property
+    def finished(self) -> bool:
+        return self.directory.state(self.kind, self.stage) == DONE
+
+    @property
+    def signature(self) -> str | None:
+        """None where a config is there but no record of a start."""
+        known = self.directory.run_file(self.kind, self.stage).is_file()
+        return self.directory.run_record(self.kind, self.stage)["signature"] if known else None
+
+    def __str__(self) -> str:
+        """`outputs/rd/00 holds a finished epd run (50 epochs, 2 h ago)`."""
+        noun = f"{self.kind} run" if self.stage == TRAIN else f"evaluation ({self.stage}) of its {self.kind} run"
+        article = "a finished" if self.finished else "an unfinished"
+        details = ", ".join(part for part in (self._epochs(), self._age()) if part)
+        return f"{self.directory.path} holds {article} {noun}" + (f" ({details})" if details else "")
+
+    def _epochs(self) -> str:
+        n = n_epochs(self.directory, self.kind) if self.stage == TRAIN else 0
+        return f"{n} epoch{'s' if n > 1 else ''}" if n else ""
+
+    def _age(self) -> str:
+        events = self.directory.events(self.kind, self.stage)
+        return ago(time.time() - events[-1]["time"]) if events else ""
+
+
+def decide_training(
+    request: Request,
+    directory: RunDirectory,
+    kind: str,
+    signature: str,
+    *,
+    saved: Mapping[str, Any],
+    config: Mapping[str, Any],
+) -> Decision:
+    """The table of cases for a kind in a run directory.
+
+    Args:
+        saved: The config of the run that is there; looked at only where it is continued.
+        config: The config that is asked for.
+    """
+    found = Found(directory, kind, TRAIN, by_path=not request.run_name)
+    if directory.state(kind) == ABSENT:
+        return Decision(START, directory)
+    if directory.is_running(kind, TRAIN):
+        return _refused(found, "and it is running", [("wait for it", f"tail -f {directory.events_file(kind, TRAIN)}")])
+    if request.overwrite:
+        return Decision(REPLACE, directory, f"{found}; it is replaced")
+    if request.no_resume:
+        return Decision(START, directory.sibling(kind), f"{found}; the new run goes beside it")
+    if request.resume_from:
+        return _continued(found, saved, config)
+    return _already_there(found, saved, same=found.signature == signature)
+
+
+def decide_evaluation(request: Request, directory: RunDirectory, kind: str, stage: str, signature: str) -> Decision:
+    """An evaluation is started, found to be there, or refused where another one has its name."""
+    found = Found(directory, directory.kind_of_stage(stage) or kind, stage)
+    if directory.state(found.kind, stage) == ABSENT:
+        return Decision(START, directory)
+    if directory.is_running(found.kind, stage):
+        return _refused(found, "and it is running", [("another name", f"eval.name={_free_name(directory)}")])
+    if request.overwrite:
+        return Decision(REPLACE, directory, f"{found}; it is replaced")
+    if found.signature != signature:
+        remedies = [("keep both", f"eval.name={_free_name(directory)}"), REPLACE_IT]
+        return _refused(found, "with other settings", remedies)
+    if not found.finished:
+        return Decision(REPLACE, directory, f"{found}; it starts again")
+    remedies = [("look at it", str(directory.eval_dir(stage))), ("run it again", f"eval.name={_free_name(directory)}")]
+    return Decision(NOTHING, directory, _message(f"{found} with these settings. Nothing was started.", remedies))
+
+
+def n_epochs(directory: RunDirectory, kind: str) -> int:
+    """Epochs that the run's metrics tell of."""
+    file = directory.metrics_file(kind)
+    return len(file.read_text().splitlines()) if file.is_file() else 0
+
+
+def last_progress(directory: RunDirectory, kind: str) -> str:
+    """`epoch 12, step 3,400`, from the last complete line of the run's metrics."""
+    file = directory.metrics_file(kind)
+    for line in reversed(file.read_text().splitlines() if file.is_file() else []):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        return f"epoch {row['epoch']}, step {row['step']:,}"
+    return "its last checkpoint"
+
+
+def is_longer(old: int | None, new: int | None) -> bool:
+    """Whether a new length is more than the old one; None and -1 are without end."""
+    endless = (None, -1)
+    return old not in endless and (new in endless or (new or 0) > (old or 0))
+
+
+def _continued(found: Found, saved: Mapping[str, Any], config: Mapping[str, Any]) -> Decision:
+    changed = differences(saved, config)
+    if fixed := [key for key in changed if is_under(key, FIXED_BY_THE_START)]:
+        return _refused(found, f"that keeps its {', '.join(fixed)}", [_another_name(found), BESIDE_IT])
+    last = found.directory.last_checkpoint(found.kind)
+    progress = last_progress(found.directory, found.kind)
+    at = f"continued from {progress}" if last else "without a checkpoint: it starts again"
+    if not found.finished:
+        return Decision(CONTINUE, found.directory, f"{found}; {at}", resume_from=last)
+    longer = [f"{key} {old} -> {new}" for key, (old, new) in changed.items() if key in LENGTHS and is_longer(old, new)]
+    if not longer:
+        return _complete(found, saved)
+    schedule = "the learning rate follows the schedule of the new length from this step on"
+    return Decision(EXTEND, found.directory, f"{found}; {at}, {', '.join(longer)}; {schedule}", resume_from=last)
+
+
+def _already_there(found: Found, saved: Mapping[str, Any], *, same: bool) -> Decision:
+    if same and found.finished:
+        return _complete(found, saved)
+    remedies = [_continue_it(found, saved), _another_name(found), BESIDE_IT, REPLACE_IT]
+    return _refused(found, "with these settings" if same else "with other settings", remedies)
+
+
+def _complete(found: Found, saved: Mapping[str, Any]) -> Decision:
+    """What was asked for is there: not an error."""
+    remedies = [
+        ("evaluate it", f"autocast eval --workdir {found.directory.path}"),
+        ("train longer", _continue_it(found, saved)[1]),
+        _another_name(found),
+        REPLACE_IT,
+    ]
+    return Decision(NOTHING, found.directory, _message(f"{found}. Nothing was started.", remedies))
+
+
+def _refused(found: Found, why: str, remedies: Remedies) -> Decision:
+    return Decision(REFUSE, found.directory, _message(f"{found} {why}. Nothing was started.", remedies), exit_code=2)
+
+
+def _message(headline: str, remedies: Remedies) -> str:
+    return "\n".join([headline, *(f"  {line}" for line in aligned(remedies))])
+
+
+def _continue_it(found: Found, saved: Mapping[str, Any]) -> tuple[str, str]:
+    command = f"autocast {found.kind} --resume-from {found.directory.path}"
+    if not found.finished:
+        return "continue it", command
+    epochs = saved.get("trainer", {}).get("max_epochs")  # a config that was edited by hand may lack it
+    return "continue it", f"{command} trainer.max_epochs={2 * epochs if isinstance(epochs, int) else 'N'}"
+
+
+def _another_name(found: Found) -> tuple[str, str]:
+    name = _next_name(found.directory.path.name)
+    return (
+        "another name",
+        f"--workdir {found.directory.path.with_name(name)}" if found.by_path else f"--run-name {name}",
+    )
+
+
+def _next_name(name: str) -> str:
+    """`00` -> `01`, `a3` -> `a4`, `best` -> `best-2`."""
+    number = re.search(r"\d+$", name)
+    if not number:
+        return f"{name}-2"
+    digits = number.group()
+    return f"{name[: number.start()]}{int(digits) + 1:0{len(digits)}}"
+
+
+def _free_name(directory: RunDirectory) -> str:
+    """The first number that no evaluation here has."""
+    n = 2
+    while directory.eval_dir(f"{EVAL}-{n}").exists():
+        n += 1
+    return str(n)

@@ -1,0 +1,69 @@
+"""The demo: four ordinary commands, one after the other, each printed so that it can be typed again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+from autocast.runs.console import Screen
+from autocast.runs.directory import default_output_base
+from autocast.runs.exits import DONE
+from autocast.runs.launch import run as run_job
+from autocast.runs.request import Request
+from autocast.runs.using import simulate
+
+DATASET = "reaction_diffusion"
+
+
+def run(workdir: Path | None, *, seed: int, quick: bool, dry_run: bool, json: bool) -> int:
+    """Simulates, trains an autoencoder and an emulator of its latents, and evaluates.
+
+    Returns:
+        The exit code of the first command that failed, else 0.
+    """
+    screen = Screen(as_json=json)
+    directory = workdir or default_output_base() / "demo" / str(seed)
+    steps = commands(directory, seed, "demo_quick" if quick else "demo")
+    for n, request in enumerate([] if dry_run else steps, 1):
+        screen.line(f"[{n}/{len(steps)}] {as_typed(request)}")
+        if code := _start(request, screen):
+            return code
+    screen.line("the demo is these four commands:" if dry_run else "these four commands were run:")
+    for request in steps:
+        screen.line(f"  {as_typed(request)}")
+    if dry_run:
+        screen.line("nothing was written, nothing was started")
+    if json:
+        screen.document({"run": str(directory), "commands": [as_typed(request) for request in steps]})
+    return DONE
+
+
+def commands(directory: Path, seed: int, preset: str) -> list[Request]:
+    data = directory / "data" / DATASET
+    return [
+        Request("simulate", (f"seed={seed}",), dataset=str(data), preset=preset),
+        Request("ae", (f"seed={seed}",), dataset=str(data), workdir=directory, preset=preset),
+        Request(
+            "epd", (f"seed={seed}",), dataset=str(data), workdir=directory, autoencoder=str(directory), preset=preset
+        ),
+        Request("eval", workdir=directory),
+    ]
+
+
+def as_typed(request: Request) -> str:
+    """The command line that means a request."""
+    flags = {
+        "--dataset": request.dataset,
+        "--workdir": request.workdir,
+        "--autoencoder": request.autoencoder,
+        "--preset": request.preset,
+    }
+    words = [word for flag, value in flags.items() if value is not None for word in (flag, str(value))]
+    verb = ["data", "simulate"] if request.command == "simulate" else [request.command]
+    return shlex.join(["autocast", *verb, *words, *request.overrides])
+
+
+def _start(request: Request, screen: Screen) -> int:
+    start: Callable[[Request, Screen], int] = simulate if request.command == "simulate" else run_job
+    return start(request, screen)

@@ -1,0 +1,78 @@
+"""What is read from the environment and `.env`: places, allowed targets, and which names are secret."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+TARGETS = "AUTOCAST_TARGETS"
+DATASETS = "AUTOCAST_DATASETS"
+CONFIG_PATH = "AUTOCAST_CONFIG_PATH"
+
+OWN_TARGETS = ("autocast", "torch.optim", "torch.nn", "lightning.pytorch")
+"""Prefixes of `_target_` that are always allowed."""
+
+REDACTED = "***"
+SHORTEST_SECRET = 6
+"""Shorter values (a flag, a number) would blank ordinary text."""
+
+_SECRET_VARIABLE = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"(^|_)(api_?key|key|token|secret|password)$", re.IGNORECASE)
+_ASSIGNMENT = re.compile(r"(?P<name>[\w.@/]*(?:KEY|TOKEN|SECRET|PASSWORD)\w*)=(?P<value>\S+)", re.IGNORECASE)
+
+
+def read_dotenv(directory: Path | None = None) -> None:
+    """Adds the variables of `.env` in the working directory to the environment, which wins."""
+    file = (directory or Path.cwd()) / ".env"
+    if file.is_file():
+        from dotenv import load_dotenv  # most directories have no .env
+
+        load_dotenv(file, override=False)
+
+
+def datasets_dir() -> Path:
+    return Path(os.environ.get(DATASETS) or "datasets").expanduser()
+
+
+def own_config_dirs(config_dir: Path | None = None) -> list[Path]:
+    """The user's config directories: `--config-dir`, then those of `AUTOCAST_CONFIG_PATH`."""
+    listed = [Path(text) for text in os.environ.get(CONFIG_PATH, "").split(os.pathsep) if text]
+    return [path.expanduser().absolute() for path in ([config_dir] if config_dir else []) + listed]
+
+
+def added_targets() -> tuple[str, ...]:
+    """Packages that `AUTOCAST_TARGETS` allows, by name."""
+    return tuple(re.split(r"[,:\s]+", text)) if (text := os.environ.get(TARGETS, "").strip(" ,:")) else ()
+
+
+def is_allowed_target(target: str) -> bool:
+    return _has_prefix(target, OWN_TARGETS) or is_added_target(target)
+
+
+def is_added_target(target: str) -> bool:
+    return _has_prefix(target, added_targets())
+
+
+def is_secret_variable(name: str) -> bool:
+    """Whether the value of an environment variable must never be written anywhere."""
+    return _SECRET_VARIABLE.search(name) is not None
+
+
+def is_secret_key(key: str) -> bool:
+    """Whether a config key is one that holds a secret (`logging.wandb.api_key`; not `n_tokens`)."""
+    return _SECRET_KEY.search(key.rpartition(".")[2]) is not None
+
+
+def redact(text: str, environ: Mapping[str, str] | None = None) -> str:
+    """`text` without the values of secret variables, and without what is assigned to a secret name in it."""
+    environ = os.environ if environ is None else environ
+    values = {v for name, v in environ.items() if is_secret_variable(name) and len(v) >= SHORTEST_SECRET}
+    for value in sorted(values, key=len, reverse=True):
+        text = text.replace(value, REDACTED)
+    return _ASSIGNMENT.sub(rf"\g<name>={REDACTED}", text)
+
+
+def _has_prefix(target: str, prefixes: tuple[str, ...]) -> bool:
+    return any(target == prefix or target.startswith(f"{prefix}.") for prefix in prefixes)

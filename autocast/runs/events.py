@@ -1,0 +1,55 @@
+"""What happened to a stage, one JSON line per event; the log is only ever appended to."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+ENDINGS = ("finished", "failed", "interrupted")
+
+
+def append_event(file: Path, event: str, /, **fields: Any) -> None:
+    """Adds one line; a single write, so that lines of several processes do not mix."""
+    line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, default=str)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(line + "\n")
+
+
+def read_events(file: Path) -> list[Event]:
+    """All complete lines; a last one that a kill cut short is left out."""
+    if not file.is_file():
+        return []
+    events = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            events.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return events
+
+
+def this_process() -> dict[str, Any]:
+    """What identifies this process later on, also when its number is in use again."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "process_start": process_start(os.getpid())}
+
+
+def still_running(events: list[Event]) -> bool:
+    """Whether the last start has no ending and its process is alive on this machine."""
+    last = next((e for e in reversed(events) if e["event"] == "started" or e["event"] in ENDINGS), None)
+    if last is None or last["event"] != "started" or last["host"] != socket.gethostname():
+        return False
+    return last["pid"] != os.getpid() and process_start(last["pid"]) == last["process_start"] is not None
+
+
+def process_start(pid: int) -> str | None:
+    """The start time of a process in clock ticks since boot; None where there is no such process or no /proc."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None

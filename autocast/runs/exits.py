@@ -1,0 +1,26 @@
+"""The exit code that an error means."""
+
+from __future__ import annotations
+
+from autocast.errors import AutocastError
+from autocast.runs.console import Screen
+from autocast.runs.directory import NoSuchRunError, UpstreamError
+
+DONE, FAILED, USAGE, NO_SUCH_RUN, UPSTREAM, INTERRUPTED = 0, 1, 2, 4, 78, 130
+
+
+def exit_code(error: AutocastError) -> int:
+    """The code of an error that stopped a command before its job started."""
+    if isinstance(error, NoSuchRunError):
+        return NO_SUCH_RUN
+    return UPSTREAM if isinstance(error, UpstreamError) else USAGE
+
+
+def tell(error: AutocastError) -> int:
+    """Prints the message of an error.
+
+    Returns:
+        Its exit code.
+    """
+    Screen().error(str(error))
+    return exit_code(error)

@@ -1,0 +1,72 @@
+"""A run's saved config, reopened: it wins over today's defaults, and overrides win over it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from autocast.errors import LaunchError
+from autocast.runs.compose import EPD, Composition, Reading, finish, read_request, set_data_path
+from autocast.runs.composer import Composer, Draft
+from autocast.runs.problems import Problem
+from autocast.runs.request import Request
+from autocast.runs.spine import ROOTS, SECTIONS, dataclass_name
+
+
+def reopen(request: Request, saved: Path) -> Composition:
+    """The saved config of a run with the overrides of `request`, checked as a new composition is.
+
+    Keys of `eval` that a later version added get today's defaults; those that it dropped are left out with a note.
+
+    Raises:
+        LaunchError: The file is not there or not the config of a run.
+    """
+    config = _load(saved)
+    reading = read_request(request, saved.stem if saved.stem in ROOTS else EPD)
+    draft = Draft(config, {}, _preset_problems(request))
+    notes = _bring_eval_up_to_date(config, reading.composer)
+    _set_data(reading, draft)
+    reading.composer.replace(draft, reading.typed.choices)
+    reading.composer.apply(draft, reading.typed.values)
+    return finish(reading, draft, notes)
+
+
+def _load(saved: Path) -> DictConfig:
+    if not saved.is_file():
+        raise LaunchError(f"{saved}: no such file. A run is reopened from its saved config.")
+    try:
+        config = OmegaConf.create(yaml.safe_load(saved.read_text()))
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise LaunchError(f"{saved} cannot be read: {error}") from error
+    if not isinstance(config, DictConfig) or not {"model", "datamodule", "eval"} <= set(config):
+        raise LaunchError(f"{saved} is not the config of a run: one has model, datamodule and eval.")
+    OmegaConf.set_struct(config, True)
+    return config
+
+
+def _bring_eval_up_to_date(config: DictConfig, composer: Composer) -> list[str]:
+    known = composer.signatures.read(dataclass_name(SECTIONS["eval"])).parameters
+    saved = config["eval"]
+    dropped = [str(key) for key in saved if key not in known]
+    kept = {key: saved[key] for key in saved if key in known}
+    today = composer.option("eval", "default")
+    OmegaConf.update(config, "eval", OmegaConf.merge(today, kept), merge=False, force_add=True)
+    return [f"eval.{key} of the saved config is not known any more and is left out" for key in dropped]
+
+
+def _set_data(reading: Reading, draft: Draft) -> None:
+    """`--dataset` says where the data are; everything else about them stays the run's."""
+    if reading.dataset is not None and reading.dataset.path is None:
+        path = reading.composer.option("datamodule", reading.dataset.option)["data_path"]
+        OmegaConf.update(draft.config, "datamodule.data_path", path, force_add=True)
+    else:
+        set_data_path(reading, draft)
+
+
+def _preset_problems(request: Request) -> list[Problem]:
+    if request.preset is None:
+        return []
+    return [Problem(f"--preset {request.preset}", "a run that is reopened has its config; give overrides instead.")]

@@ -1,0 +1,36 @@
+"""What a user asked for, as words: the command line turned into one value, before anything is composed or checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Request:
+    """One command with its overrides and shared options; nothing in it has been checked yet."""
+
+    command: str
+    """The verb: "ae", "epd", "train-eval", "eval", "forecast", "simulate", ..."""
+    overrides: tuple[str, ...] = ()
+    """Hydra overrides and the friendly short forms, as typed; `::eval::` may still be among them."""
+    eval_overrides: tuple[str, ...] = ()
+    """What was typed after `::eval::`."""
+    dataset: str | None = None
+    date: str | None = None
+    run_name: str | None = None
+    workdir: Path | None = None
+    output_base: Path | None = None
+    autoencoder: str | None = None
+    resume_from: str | None = None
+    init_from: str | None = None
+    no_resume: bool = False
+    overwrite: bool = False
+    preset: str | None = None
+    mode: str = "local"
+    cluster: str | None = None
+    detach: bool = False
+    dry_run: bool = False
+    json: bool = False
+    config_dir: Path | None = None
+    verbose: bool = False

@@ -1,0 +1,174 @@
+"""Commands that make no run: simulate, inspect, forecast, and showing a config."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from autocast.errors import DataError, LaunchError
+from autocast.runs.compose import compose, compose_defaults
+from autocast.runs.console import Screen
+from autocast.runs.directory import RunDirectory, UpstreamError, default_output_base, find_run
+from autocast.runs.environment import datasets_dir, read_dotenv
+from autocast.runs.exits import DONE, USAGE
+from autocast.runs.identity import differences
+from autocast.runs.job import Outcome
+from autocast.runs.place import evaluation_place
+from autocast.runs.provenance import command_line
+from autocast.runs.reopen import reopen
+from autocast.runs.request import Request
+
+WORKFLOWS = "autocast.workflows"
+NOTHING_DONE = "nothing was written, nothing was started"
+CONFIGS = ("ae", "epd", "train-eval", "eval", "simulate")
+"""Commands that have a config."""
+
+
+@dataclass(frozen=True)
+class ForecastRequest:
+    """What a forecast is made from, and where it goes."""
+
+    run: RunDirectory
+    source: str
+    """A data set or a file in The Well's layout."""
+    out: Path
+    n_steps: int | None
+    """None: as far as the source goes."""
+    n_members: int
+    split: str
+    seed: int
+    batch_size: int | None
+
+
+def simulate(request: Request, screen: Screen | None = None) -> int:
+    """Makes a data set.
+
+    Returns:
+        The exit code.
+    """
+    screen = screen or Screen(as_json=request.json)
+    composition = compose(request)
+    if composition.problems:
+        screen.problems(composition.problems)
+        return USAGE
+    config: Any = OmegaConf.to_container(composition.config, resolve=True)
+    if request.dry_run:
+        defaults: Any = OmegaConf.to_container(compose_defaults("simulate"), resolve=True)
+        changes = {key: new for key, (_, new) in differences(defaults, config).items()}
+        return _dry(screen, f"simulate  {config['data_path']}", {"config": config, "changes": changes})
+    return _close(screen, f"done  {config['data_path']}", _call("simulate", screen, config))
+
+
+def inspect(dataset: str, *, video: Path | None, json: bool, dry_run: bool) -> int:
+    """Shows what a data set is.
+
+    Raises:
+        DataError: There is no such data set.
+    """
+    read_dotenv()
+    screen = Screen(as_json=json)
+    path = find_data(dataset)
+    if dry_run:
+        return _dry(screen, f"inspect  {path}", {"video": str(video or "")})
+    return _close(screen, str(path), _call("inspect", screen, str(path), video=video))
+
+
+def find_data(name: str) -> Path:
+    """A path as it is, or a name in `$AUTOCAST_DATASETS`.
+
+    Raises:
+        DataError: Neither is there.
+    """
+    places = (Path(name).expanduser(), datasets_dir() / name)
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
+        there = sorted(path.name for path in datasets_dir().iterdir()) if datasets_dir().is_dir() else []
+        near = difflib.get_close_matches(name, there, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise DataError(f"{name}: neither a file nor a directory nor {places[1]}.{hint}")
+    return found
+
+
+def forecast(
+    run: str, wanted: dict[str, Any], *, output_base: Path | None, overwrite: bool, json: bool, dry_run: bool
+) -> int:
+    """Uses a trained emulator.
+
+    Raises:
+        LaunchError: There is no such run, it has no emulator, or the file is there already.
+        DataError: There are no such data.
+    """
+    read_dotenv()
+    screen = Screen(as_json=json)
+    found = find_run(run, output_base or default_output_base())
+    request = ForecastRequest(run=found, **{**wanted, "source": str(find_data(wanted["source"]))})
+    kind = request.run.kind_to_evaluate()
+    if kind is None or kind == "ae":
+        raise UpstreamError(
+            f"{request.run.path} has no emulator that was trained; it has {', '.join(request.run.kinds())}"
+        )
+    if request.out.exists() and not overwrite:
+        raise LaunchError(f"--out {request.out}: is there already. Give another name, or --overwrite")
+    title = f"{request.run.path} -> {request.out}"
+    if dry_run:
+        details = {"from": request.source, "n_steps": request.n_steps, "n_members": request.n_members}
+        return _dry(screen, f"forecast  {title}", details)
+    return _close(screen, f"done  {title}", _call("forecast", screen, request))
+
+
+def show_config(request: Request) -> int:
+    """Prints the resolved config of a command, problems or not.
+
+    Returns:
+        The exit code.
+    """
+    screen = Screen(as_json=request.json)
+    saved = evaluation_place(request).saved if request.command == "eval" and request.workdir else None
+    composition = compose(request) if saved is None else reopen(request, saved)
+    config: Any = OmegaConf.to_container(composition.eval_config or composition.config, resolve=True)
+    if request.json:
+        screen.document(config)
+    else:
+        screen.yaml(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    if composition.problems:
+        screen.problems(composition.problems)
+    return USAGE if composition.problems else DONE
+
+
+def config_request(words: tuple[str, ...], request: Request) -> Request:
+    """`config show ae trainer.max_epochs=3`: the first word may be a command."""
+    if words and words[0] in CONFIGS:
+        return replace(request, command=words[0], overrides=words[1:])
+    return replace(request, overrides=words)
+
+
+def _call(workflow: str, screen: Screen, *arguments: Any, **keywords: Any) -> Outcome:
+    function = getattr(importlib.import_module(WORKFLOWS), workflow)
+    with screen.standard_output_kept():
+        return function(*arguments, console=screen, **keywords)
+
+
+def _close(screen: Screen, title: str, outcome: Outcome) -> int:
+    if screen.as_json:
+        screen.document({**outcome.summary, "products": [str(file) for file in outcome.products]})
+        return DONE
+    following = [("next", outcome.next_command)] if outcome.next_command else []
+    screen.panel(title, [*outcome.rows, *following])
+    return DONE
+
+
+def _dry(screen: Screen, title: str, details: dict[str, Any]) -> int:
+    if screen.as_json:
+        screen.document({"argv": command_line(), **details})
+        return DONE
+    rows = [(key, str(value)) for key, value in details.get("changes", details).items() if value not in (None, "")]
+    screen.panel(title, [("command", shlex.join(command_line())), *rows])
+    screen.line(NOTHING_DONE)
+    return DONE

@@ -1,0 +1,126 @@
+"""A run's saved config wins over today's defaults, and overrides win over it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from autocast.errors import LaunchError
+from autocast.runs.compose import compose
+from autocast.runs.reopen import reopen
+from autocast.runs.request import Request
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    (tmp_path / "datasets" / "reaction_diffusion").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def saved(workplace):
+    """The frozen config of a run that was started with other settings than today's defaults."""
+    words = ("model.processor=direct", "model.processor.backbone.width=8", "eval.n_members=3", "seed=7")
+    return freeze(compose(Request("epd", overrides=words)), workplace / "run" / "encoder_processor_decoder.yaml")
+
+
+def freeze(composition, file):
+    assert not composition.problems
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(OmegaConf.to_container(composition.config)))
+    return file
+
+
+def edit(file, change):
+    config = yaml.safe_load(file.read_text())
+    change(config)
+    file.write_text(yaml.safe_dump(config))
+
+
+def run(saved, *words, **flags):
+    return reopen(Request("eval", overrides=words, **flags), saved)
+
+
+def test_the_saved_config_comes_back_as_it_was(saved):
+    composition = run(saved)
+    assert not composition.problems
+    assert OmegaConf.to_container(composition.config) == yaml.safe_load(saved.read_text())
+
+
+def test_overrides_win_over_what_was_saved(saved):
+    config = run(saved, "eval.n_members=5", "datamodule.batch_size=3", "trainer.max_epochs=99").config
+    assert (config.eval.n_members, config.datamodule.batch_size, config.trainer.max_epochs) == (5, 3, 99)
+    assert config.seed == 7
+
+
+def test_mistakes_are_found_as_in_a_new_run(saved):
+    found = run(saved, "eval.n_membres=5", "eval.fps=fast", "model.processor.backbone.widht=3").problems
+    assert [p.subject for p in found] == ["eval.n_membres=5", "eval.fps=fast", "model.processor.backbone.widht=3"]
+
+
+def test_new_keys_of_the_evaluation_get_todays_defaults_and_dropped_ones_are_left_out(saved):
+    edit(saved, lambda config: config["eval"].pop("max_videos"))
+    edit(saved, lambda config: config["eval"].update(forgotten=1))
+    composition = run(saved)
+    assert not composition.problems
+    assert composition.config.eval.max_videos == 16
+    assert composition.config.eval.n_members == 3
+    assert "eval.forgotten" in composition.notes[0]
+    assert "forgotten" not in composition.config.eval
+
+
+def test_todays_defaults_do_not_enter_elsewhere(saved):
+    edit(saved, lambda config: config["trainer"].pop("gradient_clip_val"))
+    assert "gradient_clip_val" not in run(saved).config.trainer
+
+
+def test_a_dataset_changes_only_where_the_data_are(saved, workplace):
+    (workplace / "datasets" / "gray_scott").mkdir()
+    before = yaml.safe_load(saved.read_text())["datamodule"]
+    composition = run(saved, dataset="gray_scott")
+    assert not composition.problems
+    changed = OmegaConf.to_container(composition.config.datamodule)
+    assert changed == before | {"data_path": "datasets/gray_scott"}
+
+
+def test_data_that_went_away_are_a_problem(saved):
+    Path("datasets/reaction_diffusion").rmdir()
+    assert [p.subject for p in run(saved).problems] == ["datamodule.data_path"]
+
+
+def test_options_are_put_in_their_places(workplace):
+    file = workplace / "run" / "encoder_processor_decoder.yaml"
+    freeze(compose(Request("epd", overrides=("model.processor=flow_matching",))), file)
+    config = run(file, "model.processor.sampler=heun", "model.processor.sampler.n_steps=9").config
+    assert config.model.processor.sampler._target_.endswith("Heun")
+    assert config.model.processor.sampler.n_steps == 9
+    assert [p.subject for p in run(file, "model.processor.sampler=hoin").problems] == ["model.processor.sampler=hoin"]
+
+
+def test_a_preset_cannot_be_added_to_a_run_that_is_there(saved):
+    assert [p.subject for p in run(saved, preset="crps").problems] == ["--preset crps"]
+
+
+def test_an_autoencoder_is_reopened_by_its_own_kind(workplace):
+    saved = freeze(compose(Request("ae")), workplace / "run" / "autoencoder.yaml")
+    composition = run(saved, "eval.batch_indices=[0,1]")
+    assert not composition.problems
+    assert "processor" not in composition.config.model
+
+
+def test_continuing_a_train_eval_has_an_evaluation_too(saved):
+    request = Request("train-eval", overrides=("trainer.max_epochs=9", "::eval::", "eval.n_members=6"))
+    composition = reopen(request, saved)
+    assert not composition.problems
+    assert (composition.config.eval.n_members, composition.eval_config.eval.n_members) == (3, 6)
+
+
+@pytest.mark.parametrize("text", [None, "[1, 2", "- 1", "seed: 3"])
+def test_what_is_no_config_of_a_run_is_refused(workplace, text):
+    file = workplace / "encoder_processor_decoder.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(LaunchError, match="encoder_processor_decoder"):
+        run(file)
