@@ -1,0 +1,5 @@
+"""`python -m autocast`."""
+
+from autocast.cli.main import main
+
+main()

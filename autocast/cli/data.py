@@ -1,0 +1,57 @@
+"""`autocast data`: make data sets and look at them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from autocast.cli import options
+from autocast.cli.building import group
+
+
+def simulate(
+    overrides: options.Overrides = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Its name in $AUTOCAST_DATASETS or a directory; also the simulator, if there is one."),
+    ] = None,
+    preset: options.Preset = None,
+    config_dir: options.ConfigDir = None,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+) -> None:
+    from autocast.runs.request import Request
+    from autocast.runs.using import simulate as run
+
+    request = Request(
+        command="simulate",
+        overrides=tuple(overrides or ()),
+        dataset=dataset,
+        preset=preset,
+        config_dir=config_dir,
+        dry_run=dry_run,
+        json=json,
+    )
+    raise typer.Exit(run(request))
+
+
+def inspect(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A directory, or a name in $AUTOCAST_DATASETS.")],
+    video: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw a trajectory: .png or .mp4.")] = None,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+) -> None:
+    from autocast.runs.using import inspect as run
+
+    raise typer.Exit(run(dataset, video=video, json=json, dry_run=dry_run))
+
+
+def command(name: str, text: str) -> Any:
+    return group(
+        name,
+        text,
+        simulate=(simulate, "Solve equations, write a data set. It goes on where it was interrupted."),
+        inspect=(inspect, "What a data set is: table, statistics, checks."),
+    )

@@ -1,0 +1,66 @@
+"""Commands that run jobs: `ae`, `epd`, `train-eval`, `eval`."""
+
+from __future__ import annotations
+
+import typer
+
+from autocast.cli import options
+from autocast.cli.building import build
+
+WITHOUT_AUTOENCODER = ("ae", "eval")
+"""Commands that cannot be given one."""
+
+
+def start(
+    context: typer.Context,
+    overrides: options.Overrides = None,
+    *,
+    dataset: options.Dataset = None,
+    autoencoder: options.Autoencoder = None,
+    init_from: options.InitFrom = None,
+    preset: options.Preset = None,
+    config_dir: options.ConfigDir = None,
+    date: options.Date = None,
+    run_name: options.RunName = None,
+    workdir: options.Workdir = None,
+    output_base: options.OutputBase = None,
+    resume_from: options.ResumeFrom = None,
+    no_resume: options.NoResume = False,
+    overwrite: options.Overwrite = False,
+    mode: options.Mode = "local",
+    cluster: options.Cluster = None,
+    detach: options.Detach = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    from autocast.runs.launch import run
+    from autocast.runs.request import Request
+
+    request = Request(
+        command=str(context.command.name),
+        overrides=tuple(overrides or ()),
+        dataset=dataset,
+        autoencoder=autoencoder,
+        init_from=init_from,
+        preset=preset,
+        config_dir=config_dir,
+        date=date,
+        run_name=run_name,
+        workdir=workdir,
+        output_base=output_base,
+        resume_from=resume_from,
+        no_resume=no_resume,
+        overwrite=overwrite,
+        mode=mode,
+        cluster=cluster,
+        detach=detach,
+        dry_run=dry_run,
+        json=json,
+        verbose=verbose,
+    )
+    raise typer.Exit(run(request))
+
+
+def command(name: str, text: str) -> typer.core.TyperCommand:
+    return build(start, name, text, without=["autoencoder"] if name in WITHOUT_AUTOENCODER else [])

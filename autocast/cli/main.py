@@ -1,0 +1,67 @@
+"""The `autocast` command: a table of commands, each loaded when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+import autocast
+from autocast.errors import AutocastError
+
+COMMANDS = {
+    "demo": ("autocast.cli.demo", "Simulate, train, evaluate and report in a few minutes, on a laptop."),
+    "ae": ("autocast.cli.jobs", "Train an autoencoder."),
+    "epd": ("autocast.cli.jobs", "Train an encoder-processor-decoder: an emulator."),
+    "train-eval": ("autocast.cli.jobs", "Train an emulator, then evaluate it (its overrides follow ::eval::)."),
+    "eval": ("autocast.cli.jobs", "Score a trained run: metrics, rollouts, videos, report."),
+    "forecast": ("autocast.cli.forecast", "Use a trained emulator: stream a forecast to a file."),
+    "data": ("autocast.cli.data", "Make data sets and look at them."),
+    "config": ("autocast.cli.config", "Show configs."),
+    "doctor": ("autocast.cli.doctor", "What this machine has, and what is missing."),
+}
+"""Name of a command: its module, and one line of help. The help of `autocast` is made from this table alone."""
+
+
+class LazyGroup(TyperGroup):
+    """Knows its commands by name and help; imports the module of the one that is called."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings)
+        self.commands = {name: TyperCommand(name, help=text) for name, (_, text) in COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load(str(name)), rest
+
+
+def load(name: str) -> Any:
+    """The command itself, with its options."""
+    module, text = COMMANDS[name]
+    return importlib.import_module(module).command(name, text)
+
+
+app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
+
+
+@app.callback(context_settings={"help_option_names": ["--help", "-h"]})
+def autocast_(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Emulators of spatio-temporal fields: simulate, train, roll out, score."""
+    if version:
+        typer.echo(f"autocast {autocast.__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """The console script; what a user can act on becomes one message and an exit code."""
+    try:
+        app()
+    except AutocastError as error:
+        from autocast.runs.exits import tell
+
+        sys.exit(tell(error))

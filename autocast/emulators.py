@@ -1,0 +1,339 @@
+"""The assembled models: what training trains, evaluation scores and a user calls. They alone know physical units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autocast import layout
+from autocast.autoencoders.autoencoder import Autoencoder
+from autocast.data.normaliser import Normaliser
+from autocast.generative.noise import Noise
+from autocast.losses.reconstruction import mse
+from autocast.metrics.deterministic import vrmse
+from autocast.processors.processor import Processor
+from autocast.rollout import rollout
+from autocast.types import Batch, Condition, EncodedBatch, FieldSpec
+
+
+class FrozenAutoencoder(Autoencoder):
+    """A trained autoencoder that training leaves alone.
+
+    Copies of a model (the averaged weights) share it instead of copying it.
+    """
+
+    def __init__(self, autoencoder: Autoencoder):
+        super().__init__(autoencoder.encoder, autoencoder.bottleneck, autoencoder.decoder)
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> FrozenAutoencoder:
+        super().train(False)
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenAutoencoder:
+        return self
+
+
+class AutoencoderModel(nn.Module):
+    """An autoencoder with the normaliser of its data: its "forecast" is the reconstruction of the truth."""
+
+    deterministic = True
+    n_steps_input = 1
+    n_steps_output = 1
+
+    def __init__(self, autoencoder: Autoencoder, *, spec: FieldSpec, normaliser: Normaliser):
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.normaliser = normaliser
+        self.spec = spec
+
+    @property
+    def summary(self) -> str:
+        encoder = self.autoencoder.encoder
+        shape = " × ".join(str(n) for n in (*encoder.grid_shape, encoder.n_channels))
+        return f"{' × '.join(map(str, (*self.spec.grid_shape, self.spec.n_channels)))} to {shape}"
+
+    def loss(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """Mean squared error of the reconstructed input frames, normalised."""
+        x = self.normaliser.normalise(batch.input_fields)
+        return {"loss": mse(self.autoencoder(x, noise if self.training else None), x)}
+
+    def validation_scores(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """VRMSE of the reconstruction in physical units."""
+        x = batch.input_fields
+        return {"vrmse": vrmse(x, self.reconstruct(x)[:, None], self.spec.n_spatial_dims).mean()}
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """`(B, T, *S, C)` in physical units, through the autoencoder and back."""
+        return self.normaliser.denormalise(self.autoencoder(self.normaliser.normalise(x)))
+
+    def forecast(self, x: Tensor, n_steps: int, *, truth: Tensor, **unused: Any) -> Iterator[Tensor]:
+        """Reconstructions of `truth` `(B, T, *S, C)` as one member, frame by frame: `(B, 1, 1, *S, C)` each."""
+        for step in range(n_steps):
+            yield self.reconstruct(truth[:, step : step + 1].to(x.device))[:, None]
+
+
+class EncoderProcessorDecoder(nn.Module):
+    """Normaliser, autoencoder and processor: an emulator from physical fields to physical fields.
+
+    Args:
+        autoencoder: Trained together with the processor, or left alone if it is a `FrozenAutoencoder`.
+        processor: Maps encoded steps to encoded steps.
+        spec: Of the fields.
+        normaliser: Of the fields' channels.
+        latent_normaliser: Of the channels of one encoded frame.
+        scalar_normaliser: Of the trajectories' scalars, if there are any.
+        constant_normaliser: Of the constant fields, if there are any.
+        n_steps_input: Frames that the emulator looks at.
+        n_steps_output: Frames that one call predicts.
+        stride: Frames of the data from one step to the next.
+        reconstruction_weight: Weight of the reconstruction term where the autoencoder is trained as well.
+    """
+
+    def __init__(
+        self,
+        autoencoder: Autoencoder,
+        processor: Processor,
+        *,
+        spec: FieldSpec,
+        normaliser: Normaliser,
+        latent_normaliser: Normaliser,
+        scalar_normaliser: Normaliser | None = None,
+        constant_normaliser: Normaliser | None = None,
+        n_steps_input: int,
+        n_steps_output: int,
+        stride: int = 1,
+        reconstruction_weight: float = 1.0,
+    ):
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.processor = processor
+        self.normaliser = normaliser
+        self.latent_normaliser = latent_normaliser
+        self.scalar_normaliser = scalar_normaliser
+        self.constant_normaliser = constant_normaliser
+        self.spec = spec
+        self.n_steps_input = n_steps_input
+        self.n_steps_output = n_steps_output
+        self.stride = stride
+        self.reconstruction_weight = reconstruction_weight
+
+    @property
+    def deterministic(self) -> bool:
+        return self.processor.deterministic
+
+    @property
+    def summary(self) -> str:
+        """The sizes that the processor works on, in words."""
+        encoder = self.autoencoder.encoder
+        return " × ".join(str(n) for n in (*encoder.grid_shape, encoder.n_channels))
+
+    @property
+    def device(self) -> torch.device:
+        return self.normaliser.mean.device
+
+    @property
+    def trains_autoencoder(self) -> bool:
+        return any(p.requires_grad for p in self.autoencoder.parameters())
+
+    @property
+    def compresses(self) -> bool:
+        """Whether encoded frames differ from fields, so that a rollout can stay in the latent space."""
+        return self.autoencoder.encoder.grid_shape != self.spec.grid_shape
+
+    # -- encoding -------------------------------------------------------------------------------------------------
+
+    def encode_fields(self, x: Tensor) -> Tensor:
+        """`(B, T, *S, C)` physical to `(B, T', *S', C')` encoded and normalised."""
+        return self._per_frame(self.latent_normaliser.normalise, self.autoencoder.encode(self.normaliser.normalise(x)))
+
+    def decode_fields(self, z: Tensor) -> Tensor:
+        """The inverse of `encode_fields`, as far as the autoencoder allows."""
+        z = self._per_frame(self.latent_normaliser.denormalise, z)
+        return self.normaliser.denormalise(self.autoencoder.decode(z))
+
+    def encode(self, batch: Batch) -> EncodedBatch:
+        """A batch as the processor sees it. A trained-along autoencoder gets gradients from the inputs only."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_autoencoder):
+            inputs = self.encode_fields(batch.input_fields)
+        with torch.no_grad():
+            outputs = self.encode_fields(batch.output_fields)
+        return EncodedBatch(inputs, outputs, self.condition(batch.scalars, batch.constant_fields))
+
+    def condition(self, scalars: Tensor | None, constant_fields: Tensor | None) -> Condition:
+        """Normalised scalars `(B, K)`, and constant fields `(B, *S, Cc)` averaged onto the processor's grid."""
+        if scalars is not None and self.scalar_normaliser is not None:
+            scalars = self.scalar_normaliser.normalise(scalars)
+        if constant_fields is not None and self.constant_normaliser is not None:
+            constant_fields = self.constant_normaliser.normalise(constant_fields)
+            constant_fields = _resample(constant_fields, self.autoencoder.encoder.grid_shape)
+        return Condition(scalars, constant_fields)
+
+    def _per_frame(self, scale: Any, z: Tensor) -> Tensor:
+        """Applies a map of one frame's channels to steps that may hold several frames in their channels."""
+        return scale(z.unflatten(-1, (-1, self.autoencoder.encoder.n_channels))).flatten(-2)
+
+    @torch.no_grad()
+    def fit_latents(self, batches: Iterator[Batch]) -> None:
+        """Measures the encoded channels' mean and std, and the scale of their increments, on training batches."""
+        n_channels = self.autoencoder.encoder.n_channels
+        frames, increments = _Moments(n_channels), _Moments(n_channels)
+        for batch in batches:
+            x, y = (
+                layout.split_frames(self.autoencoder.encode(self.normaliser.normalise(fields)), n_channels)
+                for fields in (batch.input_fields.to(self.device), batch.output_fields.to(self.device))
+            )
+            frames.update(x)
+            increments.update(y - x[:, -1:])
+        if self.compresses:
+            self.latent_normaliser.mean.copy_(frames.mean)
+            self.latent_normaliser.std.copy_(frames.std)
+        self.processor.set_increment_scale((increments.rms / self.latent_normaliser.std.double().cpu()).float())
+
+    # -- training -------------------------------------------------------------------------------------------------
+
+    def loss(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """The processor's loss in the encoded space; the reconstruction of the inputs as well where that is trained."""
+        encoded = self.encode(batch)
+        prediction = self.processor.loss(encoded.inputs, encoded.outputs, encoded.condition, noise)
+        if not self.trains_autoencoder:
+            return {"loss": prediction}
+        x = self.normaliser.normalise(batch.input_fields)
+        reconstruction = mse(self.autoencoder(x, noise if self.training else None), x)
+        total = prediction + self.reconstruction_weight * reconstruction
+        return {"loss": total, "prediction": prediction, "reconstruction": reconstruction}
+
+    def validation_scores(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """VRMSE of one member's first window in physical units."""
+        prediction = self.predict(batch.input_fields, noise, batch.scalars, batch.constant_fields)
+        return {"vrmse": vrmse(batch.output_fields, prediction[:, None], self.spec.n_spatial_dims).mean()}
+
+    # -- forecasting ----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def predict(
+        self, x: Tensor, noise: Noise, scalars: Tensor | None = None, constant_fields: Tensor | None = None
+    ) -> Tensor:
+        """One window: `(B, Ti, *S, C)` to `(B, To, *S, C)`, both physical."""
+        condition = self.condition(scalars, constant_fields)
+        return self.decode_fields(self.processor.sample(self.encode_fields(x), condition, noise))
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """`(B, T, *S, C)` in physical units, through the autoencoder and back: the floor of any forecast's error."""
+        return self.normaliser.denormalise(self.autoencoder(self.normaliser.normalise(x)))
+
+    @torch.no_grad()
+    def forecast(
+        self,
+        x: Tensor,
+        n_steps: int,
+        *,
+        n_members: int = 1,
+        seed: int = 0,
+        trajectory: Sequence[int] | Tensor | None = None,
+        scalars: Tensor | None = None,
+        constant_fields: Tensor | None = None,
+        truth: Tensor | None = None,
+    ) -> Iterator[Tensor]:
+        """Streams an ensemble forecast window by window.
+
+        Args:
+            x: Initial frames `(B, Ti, *S, C)` in physical units.
+            n_steps: Steps to forecast.
+            n_members: Members of the ensemble; a deterministic emulator has one.
+            seed: With the trajectory's and the member's number it determines the draws, whatever the batch.
+            trajectory: `(B,)` numbers of the trajectories; by default the rows'.
+            scalars: `(B, K)`
+            constant_fields: `(B, *S, Cc)`
+            truth: Not looked at.
+
+        Yields:
+            `(B, M, t, *S, C)` in physical units, `n_steps` steps in all.
+        """
+        n_members = 1 if self.deterministic else n_members
+        numbers = range(x.shape[0]) if trajectory is None else [int(i) for i in trajectory]
+        noise = Noise([(seed, i, member) for i in numbers for member in range(n_members)])
+        condition = self.condition(scalars, constant_fields).repeat(n_members)
+        for window in self._windows(x, n_steps, n_members, condition, noise):
+            yield layout.unfold_members(window, n_members)
+
+    def _windows(self, x: Tensor, n_steps: int, n_members: int, condition: Condition, noise: Noise) -> Iterator[Tensor]:
+        """Windows `(B*M, t, *S, C)`. The input is encoded once for all members."""
+
+        def latent_step(z: Tensor) -> Tensor:
+            return self.processor.sample(z, condition, noise)
+
+        def ambient_step(fields: Tensor) -> Tensor:
+            return self.decode_fields(latent_step(self.encode_fields(fields)))
+
+        if self.compresses:
+            z = self.encode_fields(x).repeat_interleave(n_members, dim=0)
+            yield from (self.decode_fields(window) for window in rollout(latent_step, z, n_steps))
+        else:
+            yield from rollout(ambient_step, x.repeat_interleave(n_members, dim=0), n_steps)
+
+    def rollout(
+        self,
+        x: Tensor,
+        n_steps: int,
+        n_members: int = 1,
+        seed: int = 0,
+        scalars: Tensor | None = None,
+        constant_fields: Tensor | None = None,
+    ) -> Tensor:
+        """The whole forecast `(B, M, T, *S, C)` in physical units; see `forecast` for the arguments.
+
+        Raises:
+            ValueError: If `x` is not `(B, Ti, *S, C)` of this emulator.
+        """
+        expected = (self.n_steps_input, *self.spec.grid_shape, self.spec.n_channels)
+        if tuple(x.shape[1:]) != expected:
+            raise ValueError(f"x has shape {tuple(x.shape)}; this emulator takes (B, {', '.join(map(str, expected))})")
+        windows = self.forecast(
+            x.to(self.device),
+            n_steps,
+            n_members=n_members,
+            seed=seed,
+            scalars=scalars,
+            constant_fields=constant_fields,
+        )
+        return torch.cat(list(windows), dim=2)
+
+
+def _resample(fields: Tensor, grid_shape: tuple[int, ...]) -> Tensor:
+    """`(B, *S, C)` averaged onto a coarser grid."""
+    if tuple(fields.shape[1:-1]) == tuple(grid_shape):
+        return fields
+    pool = (nn.functional.adaptive_avg_pool1d, nn.functional.adaptive_avg_pool2d, nn.functional.adaptive_avg_pool3d)
+    return pool[len(grid_shape) - 1](fields.movedim(-1, 1), list(grid_shape)).movedim(1, -1)
+
+
+class _Moments:
+    """Streamed mean, std and root mean square of channels, in float64."""
+
+    def __init__(self, n_channels: int):
+        self.count = 0
+        self.sum = torch.zeros(n_channels, dtype=torch.float64)
+        self.square = torch.zeros(n_channels, dtype=torch.float64)
+
+    def update(self, x: Tensor) -> None:
+        flat = x.flatten(0, -2).double().cpu()
+        self.count += flat.shape[0]
+        self.sum += flat.sum(0)
+        self.square += flat.square().sum(0)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.sum / self.count
+
+    @property
+    def rms(self) -> Tensor:
+        return (self.square / self.count).sqrt().clamp_min(1e-6)
+
+    @property
+    def std(self) -> Tensor:
+        return (self.square / self.count - self.mean.square()).clamp_min(1e-12).sqrt()

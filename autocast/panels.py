@@ -1,0 +1,262 @@
+"""What a user reads before and after the work: the rows of opening and closing panels, and progress between them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from autocast.runs.console import Screen, file_size
+from autocast.runs.job import Job, Outcome
+
+if TYPE_CHECKING:
+    from autocast.data.datamodule import FieldDataModule
+    from autocast.data.inspect import DatasetReport
+    from autocast.data.simulate import SimulationSummary
+    from autocast.evaluation.forecast_file import Plan
+    from autocast.evaluation.result import EvaluationResult
+    from autocast.evaluation.settings import EvaluationSettings
+    from autocast.evaluation.verdict import Finding
+    from autocast.training.fit import FitSummary
+    from autocast.training.progress import Display
+
+Rows = list[tuple[str, str]]
+MARKS = {"good": "✓", "warn": "!", "bad": "✗"}
+
+
+def training(job: Job, model: Any, datamodule: FieldDataModule) -> Rows:
+    """The opening panel of a training."""
+    return [
+        ("data", _data(datamodule)),
+        ("model", _model(job, model)),
+        ("training", _recipe(job.config)),
+        ("on", _device(job.config)),
+    ]
+
+
+def trained(job: Job, summary: FitSummary) -> Outcome:
+    """The closing panel of a training, and what to type next."""
+    file = summary.checkpoint_file
+    best = "none yet" if summary.best_objective is None else f"{summary.best_objective:.4g}"
+    early = "   stopped early" if summary.stopped_early else ""
+    averaged = " · ema" if "ema" in job.config["callbacks"] else ""
+    rows = [
+        ("best", f"epoch {summary.best_epoch} of {summary.epochs}   val/objective {best}{early}"),
+        (file.name, f"{file_size(file.stat().st_size)}{averaged}"),
+        ("memory", f"{file_size(summary.peak_memory)} at most"),
+    ]
+    figures = {
+        "best_epoch": summary.best_epoch,
+        "val/objective": summary.best_objective,
+        "epochs": summary.epochs,
+        "steps": summary.steps,
+        "seconds": round(summary.seconds, 1),
+        "peak_memory": summary.peak_memory,
+        "stopped_early": summary.stopped_early,
+    }
+    then = f"autocast eval --workdir {job.directory.path}"
+    return Outcome(summary=figures, rows=rows, next_command=then, products=[file])
+
+
+def evaluation(model: Any, datamodule: FieldDataModule, settings: EvaluationSettings, device: str) -> Rows:
+    """The opening panel of an evaluation."""
+    n_members = 1 if model.deterministic else settings.n_members
+    length = "to the end" if settings.n_steps is None else f"{settings.n_steps} steps"
+    n = datamodule.split("test").n_trajectories
+    return [
+        ("data", _data(datamodule)),
+        ("rollout", f"{n} test trajectories · {_count(n_members, 'member')} · {length} · seed {settings.seed}"),
+        ("against", ", ".join(settings.baselines) or "nothing"),
+        ("on", device),
+    ]
+
+
+def evaluated(job: Job, result: EvaluationResult, findings: list[Finding], report: Path) -> Outcome:
+    """The closing panel of an evaluation: the verdict."""
+    directory = report.parent
+    rows = [(MARKS[finding.mark], finding.text) for finding in findings]
+    rows += [("scores", f"{directory / 'metrics.csv'}, {directory / 'rollout_metrics.csv'}"), ("report", str(report))]
+    verdict = [{"topic": f.topic, "mark": f.mark, "text": f.text} for f in findings]
+    then = f"open {report}" if job.kind == "ae" else _forecast_command(job)
+    products = [directory / name for name in ("metrics.csv", "rollout_metrics.csv", "report.html")]
+    return Outcome({"scores": headline(result), "verdict": verdict}, rows, then, products)
+
+
+def headline(result: EvaluationResult) -> dict[str, float]:
+    """The scores of the whole rollout that stand for it: `test/<metric>`."""
+    table = result.windows
+    if table is None:
+        return {}
+    kinds = ("ensemble", "mean") if result.n_members > 1 else ("member",)
+    rows = table[(table.model == "model") & (table.channel == "all") & (table.window == "all") & table.kind.isin(kinds)]
+    return {f"test/{row.metric}": float(row.value) for row in rows.itertuples()}
+
+
+def simulated(summary: SimulationSummary) -> Outcome:
+    """The closing panel of a simulation."""
+    made = "was there already, complete" if summary.was_complete else f"{summary.n_simulated} simulated now"
+    rows = [("trajectories", f"{summary.n_trajectories} · {made}"), ("digest", summary.digest[:16])]
+    figures = {"path": str(summary.path), "n_trajectories": summary.n_trajectories, "digest": summary.digest}
+    return Outcome(figures, rows, f"autocast ae --dataset {summary.path}", [summary.path / "manifest.json"])
+
+
+def inspected(report: DatasetReport, drawn: list[Path]) -> Outcome:
+    """What a data set is, and what is wrong with it."""
+    spec = report.spec
+    grid = " × ".join(f"{name} {n}" for name, n in zip(spec.dim_names, spec.grid_shape, strict=True))
+    rows: Rows = [
+        ("data set", f"{spec.dataset_name} · {report.layout} layout · digest {report.digest[:16]}"),
+        ("grid", f"{grid} · {', '.join(spec.boundary)} · extent {' × '.join(f'{x:g}' for x in spec.extent)}"),
+        ("time", f"{spec.time_step:g} from frame to frame"),
+    ]
+    for name, split in report.splits.items():
+        shortest, longest = split.n_steps
+        frames = str(shortest) if shortest == longest else f"{shortest} to {longest}"
+        size = f"{_count(split.n_files, 'file')}, {file_size(split.n_bytes)}"
+        rows.append((name, f"{split.n_trajectories} trajectories × {frames} frames · {size}"))
+        for channel in split.channels:
+            values = (
+                f"mean {channel.mean:.4g}  std {channel.std:.4g}  from {channel.minimum:.4g} to {channel.maximum:.4g}"
+            )
+            rows.append(("", f"{channel.name} [{channel.unit or '1'}]  {values}  change {channel.std_delta:.4g}"))
+        for scalar, (low, high) in split.scalars.items():
+            rows.append(("", f"{scalar}  {low:.4g}" + ("" if low == high else f" to {high:.4g}")))
+    rows.append(("statistics", report.statistics))
+    rows += [(finding.severity, f"{finding.check}: {finding.message}") for finding in report.findings]
+    rows += [("drawn", str(file)) for file in drawn]
+    checks = "no finding" if not report.findings else _count(len(report.findings), "finding")
+    return Outcome(report.to_dict(), [*rows, ("checks", checks)], f"autocast ae --dataset {report.path}", drawn)
+
+
+def forecasted(plan: Plan, file: Path) -> Outcome:
+    """The closing panel of a forecast."""
+    n = plan.source.n_trajectories
+    ensemble = f"{_count(n, 'trajectory', 'trajectories')} × {_count(plan.n_members, 'member')} × {plan.n_steps} steps"
+    rows = [("forecast", f"{ensemble} · seed {plan.seed}"), ("file", f"{file}  {file_size(file.stat().st_size)}")]
+    figures = {"n_trajectories": n, "n_members": plan.n_members, "n_steps": plan.n_steps, "file": str(file)}
+    return Outcome(figures, rows, "", [file])
+
+
+def provenance(job: Job) -> dict[str, Any]:
+    """What a report says of where its figures come from."""
+    import yaml
+
+    evaluated, kind = job.directory.run_record(job.kind, job.stage), job.kind
+    trained = job.directory.run_record(kind, "train") if job.directory.run_file(kind, "train").is_file() else {}
+    run = {"directory": str(job.directory.path), "kind": kind, "uid": trained.get("uid", "not recorded")}
+    versions = evaluated["packages"]
+    return {
+        "command": _evaluation_command(job),
+        "config": yaml.safe_dump(job.config, sort_keys=False),
+        "run": run,
+        "versions": versions,
+    }
+
+
+def display(screen: Screen) -> Display:
+    """Where a training shows its progress."""
+    from autocast.training.progress import Display
+
+    return Display(screen.rich, live=not screen.plain)
+
+
+class Progress:
+    """A bar on a terminal; in a pipe one line at each tenth of the work."""
+
+    def __init__(self, screen: Screen, verb: str):
+        self._screen, self._verb = screen, verb
+        self._tenths = 0
+        self._bar: Any = None
+
+    def update(self, done: int, total: int) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total)
+        elif done * 10 // max(total, 1) > self._tenths:
+            self._tenths = done * 10 // total
+            self._screen.line(f"{self._verb}  {done}/{total}  {self._tenths * 10} %")
+
+    def __enter__(self) -> Progress:
+        if not self._screen.plain:
+            from rich import progress
+
+            columns = [progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TaskProgressColumn()]
+            columns += [progress.TimeElapsedColumn(), progress.TextColumn("ETA"), progress.TimeRemainingColumn()]
+            self._bar = progress.Progress(*columns, console=self._screen.rich, transient=True)
+            self._task = self._bar.add_task(self._verb, total=None)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _data(datamodule: FieldDataModule) -> str:
+    spec, splits = datamodule.spec, datamodule.header.splits
+    counts = "/".join(str(datamodule.split(name).n_trajectories) for name in splits)
+    shape = " × ".join(map(str, (datamodule.split("train").n_steps(0), *spec.grid_shape, spec.n_channels)))
+    where = "in memory" if datamodule.in_memory() else "on disk"
+    steps = f"{datamodule.n_steps_input} → {datamodule.n_steps_output} steps"
+    return f"{spec.dataset_name} · {counts} trajectories · {shape} · {steps} · {where}"
+
+
+def _model(job: Job, model: Any) -> str:
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    parts = job.config["model"]
+    words = [_class_name(parts["encoder"])]
+    if job.kind == "epd":
+        source = job.config["autoencoder_checkpoint"]
+        words = [f"latent of {source} (frozen)"] if source else words
+        words += [_class_name(parts["processor"]), _class_name(parts["processor"].get("backbone", {}))]
+    return " · ".join([*filter(None, words), model.summary, f"{_short(trained)} params"])
+
+
+def _recipe(config: dict[str, Any]) -> str:
+    trainer, optimizer = config["trainer"], config["optimizer"]
+    length = f"{trainer['max_epochs']} epochs" if trainer["max_epochs"] != -1 else f"{trainer['max_steps']} steps"
+    ema = config["callbacks"].get("ema", {}).get("decay")
+    words = [
+        length,
+        f"batch {config['datamodule']['batch_size']}",
+        f"{_class_name(optimizer['algorithm']).lower()} {optimizer['learning_rate']:g}",
+        f"ema {ema:g}" if ema else "",
+        str(trainer["precision"]),
+        f"seed {config['seed']}",
+    ]
+    return " · ".join(word for word in words if word)
+
+
+def _device(config: dict[str, Any]) -> str:
+    import torch
+
+    trainer = config["trainer"]
+    if torch.cuda.is_available() and trainer["accelerator"] != "cpu":
+        return f"{trainer['devices']} × {torch.cuda.get_device_name()}"
+    return f"cpu, {_count(torch.get_num_threads(), 'thread')}"
+
+
+def _evaluation_command(job: Job) -> str:
+    name = job.config["eval"]["name"]
+    return f"autocast eval --workdir {job.directory.path} eval.name={'again' if name is None else f'{name}-again'}"
+
+
+def _forecast_command(job: Job) -> str:
+    data = job.config["datamodule"]["data_path"]
+    return f"autocast forecast {job.directory.path} --from {data} --n-members 8 --out forecast.hdf5"
+
+
+def _class_name(leaf: dict[str, Any]) -> str:
+    return str(leaf.get("_target_", "")).rpartition(".")[2]
+
+
+def _short(n: int) -> str:
+    for unit, scale in (("M", 1e6), ("k", 1e3)):
+        if n >= scale:
+            return f"{n / scale:.3g} {unit}"
+    return str(n)
+
+
+def _count(n: int, noun: str, plural: str = "") -> str:
+    return f"{n} {noun if n == 1 else plural or noun + 's'}"

@@ -1,0 +1,287 @@
+"""One short function per verb: the only place where the learning tower and the operations tower meet.
+
+Nothing heavy is imported before a verb runs, so that checks and dry runs need no torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autocast import panels
+from autocast.errors import LaunchError
+from autocast.preflight import preflight
+from autocast.runs.build import build
+from autocast.runs.console import Screen
+from autocast.runs.directory import RunDirectory, default_output_base, find_run, run_of_file
+from autocast.runs.job import Job, Outcome
+
+if TYPE_CHECKING:
+    from autocast.data.datamodule import FieldDataModule
+    from autocast.emulators import EncoderProcessorDecoder
+    from autocast.runs.using import ForecastRequest
+    from autocast.training.fit import Recipe
+
+__all__ = [
+    "evaluate", "forecast", "inspect", "load_model", "preflight", "simulate", "train_autoencoder", "train_epd",
+]  # fmt: skip
+
+LATENT_BATCHES = 32
+"""Training batches on which the scales of latents and increments are measured."""
+
+
+def train_autoencoder(job: Job) -> Outcome:
+    """Trains an autoencoder of the fields."""
+    datamodule = _open_data(job)
+    model = build(job.config["model"], spec=datamodule.spec, normaliser=datamodule.normaliser)
+    return _train(job, model, datamodule)
+
+
+def train_epd(job: Job) -> Outcome:
+    """Trains an emulator, in the latent space of a trained autoencoder where the config names one."""
+    from autocast.assembly import load_autoencoder
+
+    datamodule = _open_data(job)
+    source = job.config["autoencoder_checkpoint"]
+    model = _new_emulator(job.config, datamodule, frozen=source is not None)
+    if source is not None:
+        load_autoencoder(model, Path(source))
+    if job.resume_from is None:
+        model.fit_latents(itertools.islice(datamodule.train_dataloader(), LATENT_BATCHES))
+    return _train(job, model, datamodule)
+
+
+def evaluate(job: Job) -> Outcome:
+    """Scores, videos, figures and the report of a trained model, on the test split."""
+    from autocast.evaluation.evaluate import evaluate as score
+    from autocast.evaluation.figures import draw_figures
+    from autocast.evaluation.report import write_report
+    from autocast.evaluation.settings import EvaluationSettings
+    from autocast.evaluation.verdict import verdict
+    from autocast.evaluation.videos import draw_videos
+
+    section = dict(job.config["eval"])
+    file, videos_dir = section.pop("checkpoint"), section.pop("video_dir")
+    directory = job.directory.eval_dir(job.stage)
+    settings = EvaluationSettings.from_config(section)
+    datamodule = _open_data(job)
+    model = _load(job.directory, job.kind, job.config, Path(file) if file else None)
+    device = _device(job.config)
+    job.header(panels.evaluation(model, datamodule, settings, device))
+    with panels.Progress(job.console, "rolling out") as progress:
+        result = score(model.to(device), datamodule, settings, directory, _listener(job, progress), device=device)
+    result.provenance.update(panels.provenance(job))
+    findings = verdict(result)
+    figures = draw_figures(result, directory / "figures")
+    videos = draw_videos(result, Path(videos_dir or directory / "videos"), settings.fps) if settings.video else []
+    report = write_report(result, findings, figures, videos, directory / "report.html")
+    _track(job, panels.headline(result), [*(drawing.png for drawing in figures), *(video.path for video in videos)])
+    return panels.evaluated(job, result, findings, report)
+
+
+def simulate(config: dict[str, Any], console: Screen) -> Outcome:
+    """Makes a data set in The Well's layout."""
+    from autocast.data.simulate import simulate_dataset
+
+    with panels.Progress(console, "simulating") as progress:
+        summary = simulate_dataset(
+            build(config["simulator"]),
+            config["data_path"],
+            splits=config["splits"],
+            seed=config["seed"],
+            batch_size=config["batch_size"],
+            progress=progress.update,
+        )
+    return panels.simulated(summary)
+
+
+def inspect(dataset: str, console: Screen, *, video: Path | None = None) -> Outcome:
+    """Reads a data set whole and tells what it is, and what is wrong with it."""
+    from autocast.data.inspect import inspect_dataset
+    from autocast.data.splits import open_split
+
+    with panels.Progress(console, "reading") as progress:
+        report = inspect_dataset(dataset, progress=progress.update)
+    drawn = []
+    if video is not None:
+        from autocast.evaluation.videos import draw_dataset
+
+        first = open_split(dataset, next(iter(report.splits)))
+        drawn = [draw_dataset(first.read(0, 0, first.n_steps(0)), first.spec, video)]
+    return panels.inspected(report, drawn)
+
+
+def forecast(request: ForecastRequest, console: Screen) -> Outcome:
+    """Streams an ensemble forecast to a file in The Well's layout."""
+    from autocast.evaluation.forecast_file import plan_forecast, write_forecast
+
+    plan = plan_forecast(
+        load_model(request.run),
+        request.source,
+        split=request.split,
+        n_steps=request.n_steps,
+        n_members=request.n_members,
+        seed=request.seed,
+    )
+    with panels.Progress(console, "forecasting") as progress:
+        write_forecast(plan, request.out, batch_size=request.batch_size or 8, progress=progress.update)
+    return panels.forecasted(plan, request.out)
+
+
+def load_model(run: str | Path | RunDirectory) -> EncoderProcessorDecoder:
+    """The emulator (or autoencoder) of a run directory, `<date>/<run-name>` or checkpoint file.
+
+    Raises:
+        LaunchError: There is no such run, or nothing in it to load yet.
+    """
+    file = Path(run) if isinstance(run, str | Path) and Path(run).is_file() else None
+    if isinstance(run, RunDirectory):
+        directory = run
+    elif file is not None:
+        directory = run_of_file(file) or RunDirectory(file.parent)
+    else:
+        directory = find_run(run, default_output_base())
+    kind = directory.kind_to_evaluate()
+    if kind is None:
+        raise LaunchError(f"{directory.path}: nothing to load yet; its training has written no checkpoint.")
+    return _load(directory, kind, None, file)
+
+
+def _load(directory: RunDirectory, kind: str, config: Mapping[str, Any] | None, file: Path | None) -> Any:
+    """A trained model from its checkpoint alone. Settings of use, such as a sampler's number of steps, may come from
+    another config than the one that it was trained with."""
+    from autocast.assembly import build_blank, load_weights, read_checkpoint
+    from autocast.types import FieldSpec
+
+    file = file or directory.checkpoint_file(kind)
+    checkpoint = read_checkpoint(file)
+    record = checkpoint["autocast"]
+    parts = build((config or record["config"])["model"])
+    model = build_blank(parts, FieldSpec.from_dict(record["spec"]), record["config"]["datamodule"])
+    load_weights(model, checkpoint, file)
+    return model.eval()
+
+
+def _new_emulator(config: Mapping[str, Any], datamodule: FieldDataModule, *, frozen: bool) -> EncoderProcessorDecoder:
+    return build(
+        config["model"],
+        spec=datamodule.spec,
+        normaliser=datamodule.normaliser,
+        scalar_normaliser=datamodule.scalar_normaliser,
+        constant_normaliser=datamodule.constant_normaliser,
+        n_steps_input=datamodule.n_steps_input,
+        n_steps_output=datamodule.n_steps_output,
+        stride=datamodule.steps.stride,
+        frozen=frozen,
+    )
+
+
+def _open_data(job: Job) -> FieldDataModule:
+    """The run's data; from here on the run's seed rules."""
+    import lightning as L
+
+    L.seed_everything(job.config["seed"], verbose=False)
+    datamodule = build(job.config["datamodule"])
+    job.record(data_digest=datamodule.digest, spec=datamodule.spec.to_dict())
+    return datamodule
+
+
+def _train(job: Job, model: Any, datamodule: FieldDataModule) -> Outcome:
+    from autocast.assembly import load_weights, read_checkpoint
+    from autocast.training.checkpoints import newest_valid
+    from autocast.training.fit import Destination, fit
+
+    if job.init_from is not None and job.resume_from is None:
+        load_weights(model, read_checkpoint(job.init_from), job.init_from)
+    resume_from = job.resume_from
+    if resume_from is not None and resume_from.parent == job.directory.checkpoints_dir(job.kind):
+        resume_from = newest_valid(resume_from.parent)
+    destination = Destination(
+        kind=job.kind,
+        directory=job.directory.kind_dir(job.kind),
+        main_file=job.directory.checkpoint_file(job.kind),
+        config=job.config,
+        spec=datamodule.spec.to_dict(),
+    )
+    job.header(panels.training(job, model, datamodule))
+    summary = fit(
+        model,
+        datamodule,
+        _recipe(job, datamodule),
+        destination,
+        resume_from=resume_from,
+        display=panels.display(job.console),
+        on_event=lambda event, values: job.emit(event, **values),
+    )
+    return panels.trained(job, summary)
+
+
+def _recipe(job: Job, datamodule: FieldDataModule) -> Recipe:
+    from autocast.evaluation.samples import draw_samples
+    from autocast.training.checkpoints import CheckpointSettings
+    from autocast.training.fit import Recipe
+    from autocast.training.samples import Samples
+
+    config = job.config
+    optimizer = config["optimizer"]
+    checkpoint = CheckpointSettings(**config["checkpoint"])
+    callbacks = {name: build(leaf) for name, leaf in config["callbacks"].items()}
+    draw = functools.partial(draw_samples, trajectories=datamodule.split("valid"))
+    return Recipe(
+        trainer=build(config["trainer"]),
+        optimizer=functools.partial(build(optimizer["algorithm"]), lr=optimizer["learning_rate"]),
+        lr_scheduler=build(optimizer["lr_scheduler"]) if optimizer["lr_scheduler"] else None,
+        callbacks={**callbacks, "samples": Samples(draw, checkpoint.every_n_epochs or 10)},
+        loggers=_loggers(job),
+        checkpoint=checkpoint,
+        augment=datamodule.augmentation,
+        seed=config["seed"],
+    )
+
+
+def _loggers(job: Job) -> dict[str, Any]:
+    """The trackers of the config; what only the run knows fills the keys that they leave open."""
+    training = job.directory.run_file(job.kind, "train").is_file()
+    uid = job.directory.run_record(job.kind, "train")["uid"] if training else job.uid
+    known = {"id": uid, "name": job.directory.label, "save_dir": str(job.directory.logs_dir(job.kind))}
+    loggers = {}
+    for name, leaf in job.config["logging"].items():
+        opened = {key: known[key] for key, value in leaf.items() if value is None and key in known}
+        job.directory.logs_dir(job.kind).mkdir(parents=True, exist_ok=True)
+        loggers[name] = build({**leaf, **opened})
+    return loggers
+
+
+def _track(job: Job, scores: dict[str, float], files: list[Path]) -> None:
+    """Adds an evaluation to the trackers' runs that its training opened."""
+    from autocast.training.media import finish_trackers, log_media, start_trackers
+
+    loggers = list(_loggers(job).values())
+    start_trackers(loggers, job.config)
+    log_media(loggers, "test/evaluation", files, step=0)
+    for logger in loggers:
+        logger.log_metrics(scores)
+    finish_trackers(loggers, failed=False)
+
+
+def _listener(job: Job, progress: panels.Progress) -> Any:
+    """Shows progress, prints notes, and keeps everything else as events."""
+
+    def listen(event: str, values: dict[str, Any]) -> None:
+        if event == "progress":
+            progress.update(values["done"], values["total"])
+            return
+        if event == "note":
+            job.console.note(values["text"])
+        job.emit(event, **values)
+
+    return listen
+
+
+def _device(config: Mapping[str, Any]) -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu" else "cpu"

@@ -1,0 +1,87 @@
+"""Every command line of the users' guide runs as written, through a shell and the installed scripts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+COMMANDS = Path(__file__).with_name("commands.sh")
+LATER = "needs the cluster part"
+
+
+@dataclass(frozen=True)
+class Command:
+    text: str
+    slurm: bool
+
+    @property
+    def locally(self) -> str:
+        """The same work without a scheduler."""
+        return self.text.replace("--mode slurm", "--mode local").replace("--detach \\\n", "")
+
+
+def parse(text: str) -> dict[str, list[Command]]:
+    """The commands of each folder, in order."""
+    folders: dict[str, list[Command]] = {}
+    for section in text.split("\n#: ")[1:]:
+        name, _, body = section.partition("\n")
+        folder, *marks = name.split()
+        for block in body.split("\n\n"):
+            lines = [line for line in block.splitlines() if line and not line.startswith("#")]
+            if lines:
+                folders.setdefault(folder, []).append(Command("\n".join(lines), "slurm" in marks))
+    return folders
+
+
+FOLDERS = parse(COMMANDS.read_text())
+
+
+def shell(command: str, cwd: Path, datasets: Path) -> subprocess.CompletedProcess[str]:
+    scripts = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env = {**os.environ, "PATH": scripts, "AUTOCAST_DATASETS": str(datasets), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(["bash", "-c", command], cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="session")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A small simulated reaction_diffusion data set."""
+    folder = tmp_path_factory.mktemp("datasets")
+    made = shell(
+        "autocast data simulate --dataset reaction_diffusion simulator.grid_shape=[16,16] simulator.n_frames=6"
+        " splits.train=4 splits.valid=2 splits.test=2",
+        folder,
+        folder,
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    yield folder
+
+
+def test_the_commands_are_all_there() -> None:
+    assert sum(len(commands) for commands in FOLDERS.values()) == 12
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_guide_commands_run_as_written(folder: str, tmp_path: Path, datasets: Path) -> None:
+    for command in FOLDERS[folder]:
+        done = shell(command.text, tmp_path, datasets)
+        if command.slurm:
+            assert done.returncode == 2, done.stdout + done.stderr
+            assert LATER in done.stdout + done.stderr
+            done = shell(command.locally, tmp_path, datasets)
+        assert done.returncode == 0, f"{command.text}\n{done.stdout}\n{done.stderr}"
+
+
+def test_the_runs_leave_what_they_promise(tmp_path: Path, datasets: Path) -> None:
+    for command in FOLDERS["train-and-evaluate"]:
+        assert shell(command.text, tmp_path, datasets).returncode == 0
+    run = tmp_path / "outputs" / "rd" / "00"
+    for name in ("encoder_processor_decoder.ckpt", "encoder_processor_decoder.yaml", "eval/metrics.csv"):
+        assert (run / name).is_file(), name
+    assert (run / "eval" / "report.html").stat().st_size > 10_000

@@ -1,0 +1,103 @@
+"""Every file of `configs/` composes and checks, in few compositions that cover them all."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from autocast.evaluation.settings import EvaluationSettings
+from autocast.runs.compose import EPD, compose, compose_defaults
+from autocast.runs.request import Request
+from autocast.runs.signatures import Signatures
+from autocast.runs.tree import BASE, own_configs
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+PLACES = {
+    "model": None,
+    "encoder": "encoder@model.encoder",
+    "bottleneck": "bottleneck@model.bottleneck",
+    "decoder": "decoder@model.decoder",
+    "processor": "processor@model.processor",
+    "backbone": "backbone@model.processor.backbone",
+    "sampler": "sampler@model.processor.sampler",
+}
+"""Where the options of a group go, if not at the top level; a model is chosen by its command."""
+OVERLAYS = ("preset", "experiment", "debug")
+COMMAND_OF_ROOT = {"autoencoder": "ae", "encoder_processor_decoder": "epd", "simulate": "simulate"}
+
+
+def options(group):
+    return sorted(file.stem for file in (CONFIGS / group).glob("*.yaml") if file.stem != BASE)
+
+
+GROUPS = [folder.name for folder in sorted(CONFIGS.iterdir()) if folder.is_dir() and options(folder.name)]
+SWEPT = [group for group in GROUPS if group not in ("model", "simulator", "sampler", *OVERLAYS)]
+N_COVERING = max(len(options(group)) for group in SWEPT)
+
+
+def with_data(*words):
+    return (*words, f"datamodule.data_path={CONFIGS}")
+
+
+def problems(command, *words):
+    return [f"{p.subject}: {p.message}" for p in compose(Request(command, overrides=words)).problems]
+
+
+@pytest.mark.parametrize("n", range(N_COVERING))
+def test_the_nth_options_of_all_groups_compose_together(n):
+    chosen = {group: options(group)[n % len(options(group))] for group in SWEPT}
+    assert not problems("epd", *with_data(*(f"{PLACES.get(g, g)}={option}" for g, option in chosen.items())))
+
+
+@pytest.mark.parametrize("option", options("sampler"))
+def test_samplers_compose(option):
+    assert not problems("epd", *with_data("model.processor=flow_matching", f"model.processor.sampler={option}"))
+
+
+@pytest.mark.parametrize("command", ["ae", "epd", "train-eval"])
+def test_defaults_compose(command):
+    assert not problems(command, *with_data())
+
+
+@pytest.mark.parametrize("option", options("simulator"))
+def test_simulators_compose(option):
+    assert not problems("simulate", f"simulator={option}")
+
+
+@pytest.mark.parametrize(("group", "option"), [(group, option) for group in OVERLAYS for option in options(group)])
+def test_presets_and_experiments_compose(group, option):
+    assert not problems("epd", *with_data(f"{group}={option}"))
+
+
+def test_nothing_in_the_folder_is_left_out():
+    assert {file.stem for file in CONFIGS.glob("*.yaml")} == set(COMMAND_OF_ROOT)
+    assert set(options("model")) == set(COMMAND_OF_ROOT) - {"simulate"}
+    assert all(file.suffix == ".yaml" for file in CONFIGS.rglob("*") if file.is_file())
+
+
+def test_the_repository_uses_its_own_folder():
+    assert own_configs() == CONFIGS
+
+
+@cache
+def signature(target):
+    return Signatures().read(target).parameters
+
+
+def test_the_evaluation_section_is_what_an_evaluation_takes():
+    """The keys that a config may have, those that the defaults list, and those that the settings take are the same."""
+    extra = {"checkpoint", "video_dir"}
+    taken = signature("autocast.evaluation.settings.EvaluationSettings")
+    assert set(signature("autocast.runs.spine.Eval")) == set(taken) | extra
+    defaults = compose_defaults(EPD).eval
+    assert set(defaults) == set(taken) | extra
+    plain = {name: p.default.value for name, p in taken.items() if isinstance(p.default, ast.Constant)}
+    assert {name: defaults[name] for name in plain} == plain
+
+
+def test_the_default_evaluation_is_that_of_the_settings():
+    section = OmegaConf.to_container(compose_defaults(EPD).eval)
+    given = {key: value for key, value in section.items() if key not in ("checkpoint", "video_dir")}
+    assert EvaluationSettings.from_config(given) == EvaluationSettings()
