@@ -33,7 +33,7 @@ def assemble_autoencoder(
     return AutoencoderModel(_autoencoder(encoder, bottleneck, decoder, spec), spec=spec, normaliser=normaliser)
 
 
-def assemble_emulator(
+def assemble_emulator(  # noqa: PLR0913
     encoder: Callable[[FieldSpec], Encoder],
     bottleneck: Callable[[], Bottleneck],
     processor: Callable[[EncodedSpec], Processor],

@@ -30,7 +30,7 @@ class FrozenAutoencoder(Autoencoder):
         self.requires_grad_(False)
         self.train(False)
 
-    def train(self, mode: bool = True) -> FrozenAutoencoder:
+    def train(self, mode: bool = True) -> FrozenAutoencoder:  # noqa: ARG002
         super().train(False)
         return self
 
@@ -42,6 +42,7 @@ class AutoencoderModel(nn.Module):
     """An autoencoder with the normaliser of its data: its "forecast" is the reconstruction of the truth."""
 
     deterministic = True
+    reconstructs = True
     n_steps_input = 1
     n_steps_output = 1
 
@@ -62,7 +63,7 @@ class AutoencoderModel(nn.Module):
         x = self.normaliser.normalise(batch.input_fields)
         return {"loss": mse(self.autoencoder(x, noise if self.training else None), x)}
 
-    def validation_scores(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+    def validation_scores(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:  # noqa: ARG002
         """VRMSE of the reconstruction in physical units."""
         x = batch.input_fields
         return {"vrmse": vrmse(x, self.reconstruct(x)[:, None], self.spec.n_spatial_dims).mean()}
@@ -71,7 +72,7 @@ class AutoencoderModel(nn.Module):
         """`(B, T, *S, C)` in physical units, through the autoencoder and back."""
         return self.normaliser.denormalise(self.autoencoder(self.normaliser.normalise(x)))
 
-    def forecast(self, x: Tensor, n_steps: int, *, truth: Tensor, **unused: Any) -> Iterator[Tensor]:
+    def forecast(self, x: Tensor, n_steps: int, *, truth: Tensor, **unused: Any) -> Iterator[Tensor]:  # noqa: ARG002
         """Reconstructions of `truth` `(B, T, *S, C)` as one member, frame by frame: `(B, 1, 1, *S, C)` each."""
         for step in range(n_steps):
             yield self.reconstruct(truth[:, step : step + 1].to(x.device))[:, None]
@@ -94,7 +95,9 @@ class EncoderProcessorDecoder(nn.Module):
         reconstruction_weight: Weight of the reconstruction term where the autoencoder is trained as well.
     """
 
-    def __init__(
+    reconstructs = False
+
+    def __init__(  # noqa: PLR0913
         self,
         autoencoder: Autoencoder,
         processor: Processor,
@@ -237,7 +240,7 @@ class EncoderProcessorDecoder(nn.Module):
         trajectory: Sequence[int] | Tensor | None = None,
         scalars: Tensor | None = None,
         constant_fields: Tensor | None = None,
-        truth: Tensor | None = None,
+        truth: Tensor | None = None,  # noqa: ARG002
     ) -> Iterator[Tensor]:
         """Streams an ensemble forecast window by window.
 
@@ -308,8 +311,12 @@ def _resample(fields: Tensor, grid_shape: tuple[int, ...]) -> Tensor:
     """`(B, *S, C)` averaged onto a coarser grid."""
     if tuple(fields.shape[1:-1]) == tuple(grid_shape):
         return fields
-    pool = (nn.functional.adaptive_avg_pool1d, nn.functional.adaptive_avg_pool2d, nn.functional.adaptive_avg_pool3d)
-    return pool[len(grid_shape) - 1](fields.movedim(-1, 1), list(grid_shape)).movedim(1, -1)
+    pool: tuple[Any, ...] = (
+        nn.functional.adaptive_avg_pool1d,
+        nn.functional.adaptive_avg_pool2d,
+        nn.functional.adaptive_avg_pool3d,
+    )
+    return pool[len(grid_shape) - 1](fields.movedim(-1, 1), grid_shape).movedim(1, -1)
 
 
 class _Moments:

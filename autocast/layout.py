@@ -46,6 +46,6 @@ def unfold_members(x: Tensor, n_members: int) -> Tensor:
     return x.unflatten(0, (-1, n_members))
 
 
-def space_axes(x: Tensor, n_spatial_dims: int) -> tuple[int, ...]:
-    """The spatial axes of a channels-last tensor, as negative indices."""
+def space_axes(n_spatial_dims: int) -> tuple[int, ...]:
+    """The spatial axes of channels-last tensors, as negative indices."""
     return tuple(range(-1 - n_spatial_dims, -1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ def trained(job: Job, summary: FitSummary) -> Outcome:
         "peak_memory": summary.peak_memory,
         "stopped_early": summary.stopped_early,
     }
-    then = f"autocast eval --workdir {job.directory.path}"
+    then = f"autocast eval --workdir {job.directory.quoted}"
     return Outcome(summary=figures, rows=rows, next_command=then, products=[file])
 
 
@@ -89,7 +90,7 @@ def headline(result: EvaluationResult) -> dict[str, float]:
         return {}
     kinds = ("ensemble", "mean") if result.n_members > 1 else ("member",)
     rows = table[(table.model == "model") & (table.channel == "all") & (table.window == "all") & table.kind.isin(kinds)]
-    return {f"test/{row.metric}": float(row.value) for row in rows.itertuples()}
+    return {f"test/{metric}": float(value) for metric, value in zip(rows.metric, rows.value, strict=True)}
 
 
 def simulated(summary: SimulationSummary) -> Outcome:
@@ -97,7 +98,9 @@ def simulated(summary: SimulationSummary) -> Outcome:
     made = "was there already, complete" if summary.was_complete else f"{summary.n_simulated} simulated now"
     rows = [("trajectories", f"{summary.n_trajectories} · {made}"), ("digest", summary.digest[:16])]
     figures = {"path": str(summary.path), "n_trajectories": summary.n_trajectories, "digest": summary.digest}
-    return Outcome(figures, rows, f"autocast ae --dataset {summary.path}", [summary.path / "manifest.json"])
+    return Outcome(
+        figures, rows, f"autocast ae --dataset {shlex.quote(str(summary.path))}", [summary.path / "manifest.json"]
+    )
 
 
 def inspected(report: DatasetReport, drawn: list[Path]) -> Outcome:
@@ -125,7 +128,9 @@ def inspected(report: DatasetReport, drawn: list[Path]) -> Outcome:
     rows += [(finding.severity, f"{finding.check}: {finding.message}") for finding in report.findings]
     rows += [("drawn", str(file)) for file in drawn]
     checks = "no finding" if not report.findings else _count(len(report.findings), "finding")
-    return Outcome(report.to_dict(), [*rows, ("checks", checks)], f"autocast ae --dataset {report.path}", drawn)
+    return Outcome(
+        report.to_dict(), [*rows, ("checks", checks)], f"autocast ae --dataset {shlex.quote(str(report.path))}", drawn
+    )
 
 
 def forecasted(plan: Plan, file: Path) -> Outcome:
@@ -239,12 +244,12 @@ def _device(config: dict[str, Any]) -> str:
 
 def _evaluation_command(job: Job) -> str:
     name = job.config["eval"]["name"]
-    return f"autocast eval --workdir {job.directory.path} eval.name={'again' if name is None else f'{name}-again'}"
+    return f"autocast eval --workdir {job.directory.quoted} eval.name={'again' if name is None else f'{name}-again'}"
 
 
 def _forecast_command(job: Job) -> str:
     data = job.config["datamodule"]["data_path"]
-    return f"autocast forecast {job.directory.path} --from {data} --n-members 8 --out forecast.hdf5"
+    return f"autocast forecast {job.directory.quoted} --from {shlex.quote(str(data))} --n-members 8 --out forecast.hdf5"
 
 
 def _class_name(leaf: dict[str, Any]) -> str:

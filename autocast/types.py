@@ -72,7 +72,8 @@ class FieldSpec:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> FieldSpec:
-        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+        frozen: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**frozen)
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,8 @@ class Batch:
     def map(self, function: Any) -> Batch:
         """A batch with `function` applied to each of its tensors."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return Batch(**{name: None if x is None else function(x) for name, x in values.items()})
+        mapped: dict[str, Any] = {name: None if x is None else function(x) for name, x in values.items()}
+        return Batch(**mapped)
 
 
 @dataclass(frozen=True)

@@ -107,10 +107,9 @@ def inspect(dataset: str, console: Screen, *, video: Path | None = None) -> Outc
         report = inspect_dataset(dataset, progress=progress.update)
     drawn = []
     if video is not None:
-        from autocast.evaluation.videos import draw_dataset
+        from autocast.evaluation.samples import draw_dataset
 
-        first = open_split(dataset, next(iter(report.splits)))
-        drawn = [draw_dataset(first.read(0, 0, first.n_steps(0)), first.spec, video)]
+        drawn = [draw_dataset(open_split(dataset, next(iter(report.splits))), video)]
     return panels.inspected(report, drawn)
 
 

@@ -2,10 +2,10 @@
 
 Simulates the same number of trajectories of each pair (F, k) and each kind of initial fields and compares the mean and
 the standard deviation of A and B over all points, frames and trajectories with The Well's `stats.yaml`. The interval is
-a bootstrap over trajectories, stratified by pair. Finished trajectories are kept in a file, so that the script continues
+a bootstrap over trajectories, stratified by pair. Finished trajectories are kept in a file, and the script continues
 where it was stopped:
 
-    python benchmarks/gray_scott_statistics.py --per-pair 12
+    python benchmarks/gray_scott_statistics.py --per-pair 16
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--per-pair", type=int, default=12, help="trajectories of each (F, k), half of each kind")
+    parser.add_argument("--per-pair", type=int, default=16, help="trajectories of each (F, k), half of each kind")
     parser.add_argument("--batch-size", type=int, default=6)
     parser.add_argument("--precision", choices=("float32", "float64"), default="float32")
     parser.add_argument("--n-threads", type=int, default=1)

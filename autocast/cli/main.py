@@ -47,14 +47,19 @@ def load(name: str) -> Any:
 app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 
-@app.callback(context_settings={"help_option_names": ["--help", "-h"]})
-def autocast_(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
-) -> None:
-    """Emulators of spatio-temporal fields: simulate, train, roll out, score."""
-    if version:
+def show_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"autocast {autocast.__version__}")
         raise typer.Exit
+
+
+@app.callback(context_settings={"help_option_names": ["--help", "-h"]})
+def describe(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Emulators of spatio-temporal fields: simulate, train, roll out, score."""
 
 
 def main() -> None:

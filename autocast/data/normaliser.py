@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autocast.data.statistics import Statistics
 from autocast.errors import ConfigError
 
 NORMALISATIONS = ("zscore", "rms", "none")
@@ -48,8 +47,3 @@ def fit_normaliser(normalisation: str, mean: np.ndarray, std: np.ndarray) -> Nor
         case "none":
             return Normaliser.identity(len(mean_))
     raise ConfigError(f"normalisation={normalisation}: no such normalisation. There are: {', '.join(NORMALISATIONS)}.")
-
-
-def field_normaliser(normalisation: str, statistics: Statistics) -> Normaliser:
-    """For the time-varying channels."""
-    return fit_normaliser(normalisation, statistics.mean, statistics.std)

@@ -102,7 +102,7 @@ def naming_file(file: Path, dataset: str = "") -> Iterator[None]:
         raise DataError(f"{where}: there is no such file.") from error
     except KeyError as error:
         raise DataError(f"{where}: not in The Well's HDF5 layout: {error.args[0]}. {remedy}") from error
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         raise DataError(f"{where}: damaged, or not an HDF5 file: {error}. {remedy}") from error
 
 
@@ -114,35 +114,43 @@ def open_for_reading(file: Path) -> h5py.File:
 def read_well_header(file: Path, *, dataset: str = "") -> WellHeader:
     """The header of `file`. Raises `DataError` where the file is damaged or its parts contradict each other."""
     with naming_file(file, dataset), open_for_reading(file) as h:
-        header = _read(h, file)
-        for field in header.fields:
-            _check_field(h[field.key], field, header, dataset)
+        stored = {_field(order, name, values): values for order in range(3) for name, values in _items(h, order)}
+        header = _read(h, file, tuple(stored))
+        for field, values in stored.items():
+            _check_field(values, field, header, dataset)
     return header
 
 
-def _read(h: h5py.File, file: Path) -> WellHeader:
-    dims = h["dimensions"]
+def _read(h: h5py.File, file: Path, fields: tuple[WellField, ...]) -> WellHeader:
+    dims, scalars = h["dimensions"], h["scalars"]
     dim_names = _strings(dims.attrs["spatial_dims"])
-    scalars = [(name, bool(h["scalars"][name].attrs["time_varying"])) for name in _names(h["scalars"])]
-    boundary = tuple(_boundary(h["boundary_conditions"], axis) for axis in dim_names)
+    coordinates = [dims[axis] for axis in dim_names]
+    conditions = [_Condition.read(group) for group in h["boundary_conditions"].values()]
+    boundary = tuple(_boundary(conditions, axis) for axis in dim_names)
+    varies = {name: bool(scalars[name].attrs["time_varying"]) for name in _strings(scalars.attrs["field_names"])}
     return WellHeader(
         file=file,
         dataset_name=str(h.attrs["dataset_name"]),
         n_trajectories=int(h.attrs["n_trajectories"]),
         n_steps=int(dims["time"].shape[-1]),
         dim_names=dim_names,
-        grid_shape=tuple(int(dims[axis].shape[-1]) for axis in dim_names),
-        extent=tuple(_extent(dims[axis], kind) for axis, kind in zip(dim_names, boundary, strict=True)),
+        grid_shape=tuple(int(x.shape[-1]) for x in coordinates),
+        extent=tuple(_extent(x, kind) for x, kind in zip(coordinates, boundary, strict=True)),
         boundary=boundary,
         time_step=_time_step(dims["time"]),
-        fields=tuple(_field(h, order, name) for order in range(3) for name in _names(h[f"t{order}_fields"])),
-        scalar_names=tuple(name for name, varying in scalars if not varying),
-        varying_scalar_names=tuple(name for name, varying in scalars if varying),
+        fields=fields,
+        scalar_names=tuple(name for name, varying in varies.items() if not varying),
+        varying_scalar_names=tuple(name for name, varying in varies.items() if varying),
     )
 
 
-def _field(h: h5py.File, order: int, name: str) -> WellField:
-    attributes = h[f"t{order}_fields"][name].attrs
+def _items(h: h5py.File, order: int) -> Iterator[tuple[str, h5py.Dataset]]:
+    group = h[f"t{order}_fields"]
+    return ((name, group[name]) for name in _strings(group.attrs["field_names"]))
+
+
+def _field(order: int, name: str, values: h5py.Dataset) -> WellField:
+    attributes = values.attrs
     return WellField(
         name=name,
         order=order,
@@ -165,23 +173,30 @@ def _check_field(values: h5py.Dataset, field: WellField, header: WellHeader, dat
         raise DataError(f"{where}: field {field.key} has dtype {values.dtype}; it must be a float, best float32.")
 
 
-def _boundary(conditions: h5py.Group, axis: str) -> str:
-    """The kind of an axis. A condition on one axis holds whatever its mask says: some published masks are all False."""
-    kinds = {_kind(group) for group in conditions.values() if _applies(group, axis)}
+@dataclass(frozen=True)
+class _Condition:
+    """A boundary condition: its kind and the axes that it bounds."""
+
+    kind: str
+    axes: tuple[str, ...]
+
+    @classmethod
+    def read(cls, group: h5py.Group) -> _Condition:
+        """A condition on one axis holds whatever its mask says: some published masks are all False.
+
+        One on several axes may be an obstacle inside: it bounds an axis if it covers that axis's ends.
+        """
+        kind, axes = str(group.attrs["bc_type"]).lower(), _strings(group.attrs["associated_dims"])
+        if len(axes) > 1:
+            mask = group["mask"][()]
+            ends = {axis: np.take(mask, [0, -1], axis=a) for a, axis in enumerate(axes)}
+            axes = tuple(axis for axis in axes if (ends[axis].all() if kind == WALL else ends[axis].any()))
+        return cls(kind, axes)
+
+
+def _boundary(conditions: list[_Condition], axis: str) -> str:
+    kinds = {condition.kind for condition in conditions if axis in condition.axes}
     return next((kind for kind in (PERIODIC, WALL) if kind in kinds), OPEN)
-
-
-def _kind(group: h5py.Group) -> str:
-    return str(group.attrs["bc_type"]).lower()
-
-
-def _applies(group: h5py.Group, axis: str) -> bool:
-    """A condition on several axes may be an obstacle inside: it bounds an axis if it covers that axis's ends."""
-    axes = _strings(group.attrs["associated_dims"])
-    if axis not in axes or len(axes) == 1:
-        return axis in axes
-    ends = np.take(group["mask"][()], [0, -1], axis=axes.index(axis))
-    return bool(ends.all() if _kind(group) == WALL else ends.any())
 
 
 def _extent(coordinate: h5py.Dataset, kind: str) -> float:
@@ -201,10 +216,6 @@ def _time_step(time: h5py.Dataset) -> float:
     t = np.atleast_2d(time[()])[0].astype(np.float64)
     step = float(t[-1] - t[0]) / max(len(t) - 1, 1)
     return step if step > 0 and math.isfinite(step) else 1.0
-
-
-def _names(group: h5py.Group) -> tuple[str, ...]:
-    return _strings(group.attrs["field_names"])
 
 
 def _strings(values: Any) -> tuple[str, ...]:

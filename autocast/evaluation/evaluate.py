@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -84,7 +85,11 @@ def evaluate(
             observers[MODEL].append(stack.enter_context(_recorder(plan, out_dir)).add)
         _roll_out(plan, forecasters, observers, on_event)
     provenance = _provenance(plan, datamodule, model_forecaster)
-    result = _result(plan, streams, spectra, examples, provenance, deterministic=model.deterministic)
+    result = dataclasses.replace(
+        _result(plan, streams, spectra, examples, provenance),
+        deterministic=model.deterministic,
+        reconstructs=model.reconstructs,
+    )
     _write(result, streams, plan, out_dir, on_event)
     return result
 
@@ -160,8 +165,6 @@ def _result(
     spectra: Mapping[str, SpectrumStream],
     examples: ExampleCollector,
     provenance: dict[str, Any],
-    *,
-    deterministic: bool,
 ) -> EvaluationResult:
     headline = MEAN if plan.n_members > 1 else MEMBER
     per_trajectory = streams[MODEL].by_trajectory(METRICS["vrmse"], headline, 1, plan.n_steps).mean(-1)
@@ -171,7 +174,6 @@ def _result(
         n_members=plan.n_members,
         n_trajectories=plan.n_trajectories,
         n_steps=plan.n_steps,
-        deterministic=deterministic,
         examples=examples.finish(dict(enumerate(per_trajectory.tolist()))),
         spectra=_spectrum(plan, spectra),
         coverage=tables.coverage_table(streams[MODEL], plan.spec, plan.windows) if plan.n_members > 1 else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -97,7 +98,12 @@ class Plan:
 
 
 def make_plan(model: Forecasts, datamodule: EvaluationData, settings: EvaluationSettings) -> Plan:
-    """What an evaluation of this model on the test split will do; a deterministic model has one member."""
+    """What an evaluation of this model on the test split will do.
+
+    A deterministic model has one member; a reconstruction, which has seen the truth, has no baselines.
+    """
+    if model.reconstructs:
+        settings = dataclasses.replace(settings, baselines=())
     test = TestTrajectories(datamodule.split("test"), model.n_steps_input, settings.n_steps, datamodule.steps.stride)
     lengths = test.lengths
     n_members = 1 if model.deterministic else settings.n_members

@@ -87,6 +87,8 @@ class EvaluationResult:
     n_steps: int
     """Length of the rollout in steps."""
     deterministic: bool = False
+    reconstructs: bool = False
+    """Whether what was scored is the truth encoded and decoded: an autoencoder alone."""
     examples: list[Example] = field(default_factory=list)
     """In the order in which they were asked for."""
     spectra: Spectrum | None = None

@@ -1,19 +1,41 @@
-"""Pictures of a model at work on a validation trajectory, drawn while it trains."""
+"""Pictures of data as they are, and of a model at work on them while it trains."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from autocast.data.trajectories import Trajectories
 from autocast.evaluation.result import Example
-from autocast.evaluation.snapshots import draw_snapshots
+from autocast.evaluation.snapshots import draw_contact_sheet, draw_snapshots
+from autocast.evaluation.videos import draw_dataset_video
 
 N_STEPS = 12
 N_MEMBERS = 4
+
+
+N_DRAWN = 4
+"""Trajectories of a data set that are drawn."""
+
+
+def draw_dataset(trajectories: Trajectories, path: Path) -> Path:
+    """The first trajectories of a split: a contact sheet (.png) or a film (anything else).
+
+    Returns:
+        The path written: `path`, or its .gif where mp4 cannot be encoded.
+    """
+    drawn = range(min(N_DRAWN, trajectories.n_trajectories))
+    n_steps = min(trajectories.n_steps(i) for i in drawn)
+    fields = np.stack([trajectories.read(i, 0, n_steps) for i in drawn])
+    labels = [f"trajectory {i}" for i in drawn]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".png":
+        return draw_contact_sheet(fields, trajectories.spec, path, labels=labels)
+    return draw_dataset_video(fields, trajectories.spec, path, labels=labels)
 
 
 @torch.no_grad()

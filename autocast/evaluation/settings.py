@@ -17,7 +17,7 @@ ALL_LEADS = "all"
 class EvaluationSettings:
     """Scores, rollouts and videos of one evaluation. Scores cover every test trajectory."""
 
-    name: str | None = None
+    name: str | int | None = None
     """Directory `eval-<name>` in place of `eval`."""
     metrics: tuple[str, ...] = DEFAULT_METRICS
     batch_indices: tuple[int, ...] = (0,)

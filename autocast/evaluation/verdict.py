@@ -33,15 +33,12 @@ class Finding:
 
 def verdict(result: Result) -> list[Finding]:
     """What an evaluation found, the most important first."""
+    if result.reconstructs:
+        return [finding for finding in (_stability(result), _loss(result), _cost(result)) if finding]
     findings = [
         _stability(result), _baselines(result), _accuracy(result), _spread(result), _floor(result), _cost(result)
     ]  # fmt: skip
     return [finding for finding in findings if finding]
-
-
-def reconstruction_verdict(result: Result) -> list[Finding]:
-    """The same for an autoencoder alone, whose "forecast" is the truth encoded and decoded."""
-    return [finding for finding in (_stability(result), _loss(result), _cost(result)) if finding]
 
 
 def headline_kind(result: Result) -> str:

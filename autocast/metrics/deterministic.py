@@ -22,12 +22,12 @@ def mse(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
 
 def mae(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
     """Mean over space of the absolute error."""
-    return _errors(truth, forecast).abs().mean(space_axes(forecast, n_spatial_dims)).mean(1)
+    return _errors(truth, forecast).abs().mean(space_axes(n_spatial_dims)).mean(1)
 
 
 def linf(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
     """Largest absolute error in space."""
-    return _errors(truth, forecast).abs().amax(space_axes(forecast, n_spatial_dims)).mean(1)
+    return _errors(truth, forecast).abs().amax(space_axes(n_spatial_dims)).mean(1)
 
 
 def rmse(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
@@ -54,17 +54,17 @@ def vrmse(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
 
 def squared_errors(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
     """Mean over space of the squared error of each member: `(B, M, T, C)`."""
-    return _errors(truth, forecast).square().mean(space_axes(forecast, n_spatial_dims))
+    return _errors(truth, forecast).square().mean(space_axes(n_spatial_dims))
 
 
 def mean_square(truth: Tensor, n_spatial_dims: int) -> Tensor:
     """Mean over space of the squared truth: `(B, T, C)`."""
-    return truth.square().mean(space_axes(truth, n_spatial_dims))
+    return truth.square().mean(space_axes(n_spatial_dims))
 
 
 def variance(truth: Tensor, n_spatial_dims: int) -> Tensor:
     """Unbiased variance of the truth in space: `(B, T, C)`."""
-    return truth.var(space_axes(truth, n_spatial_dims), correction=1)
+    return truth.var(space_axes(n_spatial_dims), correction=1)
 
 
 def _errors(truth: Tensor, forecast: Tensor) -> Tensor:

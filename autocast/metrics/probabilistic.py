@@ -44,14 +44,14 @@ def half_pair_distance(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> 
 
 def _mean_crps(truth: Tensor, forecast: Tensor, n_spatial_dims: int, alpha: float) -> Tensor:
     pointwise = ensemble.crps(forecast, truth, alpha if forecast.shape[1] > 1 else 0.0)
-    return pointwise.mean(space_axes(truth, n_spatial_dims))
+    return pointwise.mean(space_axes(n_spatial_dims))
 
 
 def ensemble_variance(forecast: Tensor, n_spatial_dims: int) -> Tensor:
     """Unbiased variance of the members, averaged over space: `(B, T, C)`. Its root is the spread."""
     deviation = forecast - forecast.mean(dim=1, keepdim=True)  # several times faster than torch's var along members
     variance = deviation.square().sum(dim=1) / (forecast.shape[1] - 1)
-    return variance.mean(space_axes(variance, n_spatial_dims))
+    return variance.mean(space_axes(n_spatial_dims))
 
 
 def interval_ranks(n_members: int) -> list[tuple[int, int]]:
@@ -77,7 +77,7 @@ def interval_coverage(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> T
     """
     y = truth.unsqueeze(1)
     below, ties = (x.sum(1).to(truth.dtype) for x in (forecast < y, forecast == y))
-    axes = space_axes(truth, n_spatial_dims)
+    axes = space_axes(n_spatial_dims)
     shares = [
         (((below + ties).clamp(max=b - 1) - below.clamp(min=a) + 1).clamp(min=0) / (ties + 1)).mean(axes)
         for a, b in interval_ranks(forecast.shape[1])

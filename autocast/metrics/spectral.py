@@ -54,7 +54,7 @@ def isotropic_power(x: Tensor, grid: Grid) -> Tensor:
 
     Smooth fields have shells so weak that a transform in single precision would show its own rounding there.
     """
-    axes = space_axes(x, grid.n_dims)
+    axes = space_axes(grid.n_dims)
     modes = torch.view_as_real(torch.fft.rfftn(x.double(), dim=axes, norm="ortho")).square().sum(-1)
     modes = modes.flatten(axes[0], axes[-1])
     weights = _shell_weights(grid).to(modes)

@@ -74,10 +74,8 @@ def _fits_name(value: Any, name: str) -> bool:
         return value is None or isinstance(value, str)
     if name in SEQUENCES:
         return _is_sequence(value)
-    if name in MAPPINGS:
-        return isinstance(value, Mapping)
-    if name == LEAF:
-        return _is_leaf(value)
+    if name in (*MAPPINGS, LEAF):
+        return _is_leaf(value) if name == LEAF else isinstance(value, Mapping)
     return not (name == "Callable" and isinstance(value, str | int | float | bool))
 
 

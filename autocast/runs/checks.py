@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -35,12 +36,12 @@ class Checker:
     """Keys whose value is that of another key."""
 
     def check(self, config: DictConfig, root: str) -> DictConfig:
-        """Checks everything and returns the config resolved."""
+        """Checks everything and returns the config, with references resolved unless one of them is a problem."""
         self._check_interpolations(config)
-        plain = _resolved(config)
+        plain: Any = OmegaConf.to_container(config, resolve=not self.problems)
         self._check_section("", plain, ROOTS[root])
         for key, name in SECTIONS.items():
-            if isinstance(plain.get(key), Mapping):
+            if isinstance(plain.get(key), dict):
                 self._check_section(key, plain[key], name)
         self._check_node("", plain)
         return OmegaConf.create(plain, flags={"struct": True})
@@ -56,7 +57,9 @@ class Checker:
                 continue
             try:
                 OmegaConf.select(config, key, throw_on_resolution_failure=True)
-            except InterpolationToMissingValueError:  # the key that is missing is a problem itself
+            except InterpolationToMissingValueError as error:
+                missing = re.search(r"Missing mandatory value: (\S+)", str(error))
+                self._add_missing(missing[1] if missing else key)
                 continue
             except OmegaConfBaseException as error:
                 self._add(key, f"{text} leads nowhere ({str(error).splitlines()[0]}).")
@@ -64,9 +67,13 @@ class Checker:
             if re.fullmatch(r"\$\{[\w.]+\}", text):
                 self._references[key] = text[2:-1]
 
-    def _check_section(self, path: str, values: Mapping[str, Any], dataclass: str) -> None:
+    def _check_section(self, path: str, values: dict[str, Any], dataclass: str) -> None:
+        """A section of the spine; keys that it lacks get the defaults of its dataclass."""
         signature = self.signatures.read(dataclass_name(dataclass))
         self._check_keywords(path, values, signature, needs_all=True)
+        for name, parameter in signature.parameters.items():
+            if name not in values and isinstance(parameter.default, ast.Constant):
+                values[name] = parameter.default.value
 
     def _check_node(self, path: str, node: Any) -> None:
         """Every leaf at or below `path`, and every value that is still missing."""
@@ -137,16 +144,6 @@ class Checker:
             self.problems.append(Problem(path, message))
 
 
-def _resolved(config: DictConfig) -> dict[str, Any]:
-    """The config with references replaced; one that leads nowhere stays as it is, for it is already a problem."""
-    plain = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(plain, dict)
-    try:
-        return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
-    except OmegaConfBaseException:
-        return plain  # type: ignore[return-value]
-
-
 def _texts(path: str, node: Any) -> Iterator[tuple[str, str]]:
     if isinstance(node, Mapping):
         for key, child in node.items():
@@ -167,7 +164,7 @@ def _join(path: str, key: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 

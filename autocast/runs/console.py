@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from autocast.runs.problems import Problem
 
@@ -26,44 +27,49 @@ class Screen:
     def __init__(self, *, as_json: bool = False):
         self.as_json = as_json
 
-    @cached_property
-    def rich(self) -> Console:
+    @property
+    def stream(self) -> TextIO:
         """For what is worth reading; standard error where standard output is kept for a document."""
-        return _console(stderr=self.as_json)
+        return sys.stderr if self.as_json else sys.stdout
 
     @cached_property
-    def rich_error(self) -> Console:
-        return _console(stderr=True)
+    def rich(self) -> Console:
+        """The stream for what is more than lines: panels and live displays."""
+        from rich.console import Console
+
+        return Console(stderr=self.as_json)
 
     @property
     def plain(self) -> bool:
         """No colour, no boxes, one line per event: in a pipe, under NO_COLOR, on a narrow or dumb terminal."""
         dumb = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-        return dumb or not self.rich.is_terminal or self.rich.width < NARROWEST_PANEL
+        return dumb or not self.stream.isatty() or shutil.get_terminal_size().columns < NARROWEST_PANEL
 
     def line(self, text: str = "") -> None:
-        self.rich.print(text, markup=False, highlight=False, soft_wrap=True)
+        print(text, file=self.stream, flush=True)
 
     def note(self, text: str) -> None:
         self.line(f"note: {text}")
 
     def error(self, text: str) -> None:
-        self.rich_error.print(text, markup=False, highlight=False, soft_wrap=True)
+        print(text, file=sys.stderr, flush=True)
 
     def panel(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
         """A title over rows of a word and what it says."""
-        lines = aligned(rows)
         if self.plain:
-            self.line(title)
-            for text in lines:
-                self.line(f"  {text}")
+            self.line("\n".join([title, *(f"  {line}" for line in aligned(rows))]))
             return
         from rich.panel import Panel
+        from rich.table import Table
         from rich.text import Text
 
+        body = Table.grid(padding=(0, 3, 0, 0))
+        body.add_column(no_wrap=True)
+        body.add_column(overflow="fold")
+        for word, text in rows:
+            body.add_row(Text(word), Text(text))
         width = min(WIDEST_PANEL, self.rich.width)
-        body = Text("\n".join(lines))
-        self.rich.print(Panel(body, title=Text(title), title_align="left", width=width, highlight=False))
+        self.rich.print(Panel(body, title=Text(title), title_align="left", width=width))
 
     def problems(self, problems: Sequence[Problem]) -> None:
         """All mistakes in one message."""
@@ -128,9 +134,3 @@ def ago(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds // size:.0f} {unit} ago"
     return "just now"
-
-
-def _console(*, stderr: bool) -> Console:
-    from rich.console import Console
-
-    return Console(stderr=stderr)

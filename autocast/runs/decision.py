@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -103,7 +104,11 @@ def decide_training(
     if directory.state(kind) == ABSENT:
         return Decision(START, directory)
     if directory.is_running(kind, TRAIN):
-        return _refused(found, "and it is running", [("wait for it", f"tail -f {directory.events_file(kind, TRAIN)}")])
+        return _refused(
+            found,
+            "and it is running",
+            [("wait for it", f"tail -f {shlex.quote(str(directory.events_file(kind, TRAIN)))}")],
+        )
     if request.overwrite:
         return Decision(REPLACE, directory, f"{found}; it is replaced")
     if request.no_resume:
@@ -167,8 +172,7 @@ def _continued(found: Found, saved: Mapping[str, Any], config: Mapping[str, Any]
     longer = [f"{key} {old} -> {new}" for key, (old, new) in changed.items() if key in LENGTHS and is_longer(old, new)]
     if not longer:
         return _complete(found, saved)
-    schedule = "the learning rate follows the schedule of the new length from this step on"
-    return Decision(EXTEND, found.directory, f"{found}; {at}, {', '.join(longer)}; {schedule}", resume_from=last)
+    return Decision(EXTEND, found.directory, f"{found}; {at}, {', '.join(longer)}", resume_from=last)
 
 
 def _already_there(found: Found, saved: Mapping[str, Any], *, same: bool) -> Decision:
@@ -181,7 +185,7 @@ def _already_there(found: Found, saved: Mapping[str, Any], *, same: bool) -> Dec
 def _complete(found: Found, saved: Mapping[str, Any]) -> Decision:
     """What was asked for is there: not an error."""
     remedies = [
-        ("evaluate it", f"autocast eval --workdir {found.directory.path}"),
+        ("evaluate it", f"autocast eval --workdir {found.directory.quoted}"),
         ("train longer", _continue_it(found, saved)[1]),
         _another_name(found),
         REPLACE_IT,
@@ -198,7 +202,7 @@ def _message(headline: str, remedies: Remedies) -> str:
 
 
 def _continue_it(found: Found, saved: Mapping[str, Any]) -> tuple[str, str]:
-    command = f"autocast {found.kind} --resume-from {found.directory.path}"
+    command = f"autocast {found.kind} --resume-from {found.directory.quoted}"
     if not found.finished:
         return "continue it", command
     epochs = saved.get("trainer", {}).get("max_epochs")  # a config that was edited by hand may lack it
@@ -209,7 +213,9 @@ def _another_name(found: Found) -> tuple[str, str]:
     name = _next_name(found.directory.path.name)
     return (
         "another name",
-        f"--workdir {found.directory.path.with_name(name)}" if found.by_path else f"--run-name {name}",
+        f"--workdir {RunDirectory(found.directory.path.with_name(name)).quoted}"
+        if found.by_path
+        else f"--run-name {name}",
     )
 
 

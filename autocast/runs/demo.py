@@ -14,6 +14,13 @@ from autocast.runs.request import Request
 from autocast.runs.using import simulate
 
 DATASET = "reaction_diffusion"
+QUICK = {
+    "simulate": ("simulator.grid_shape=[16,16]", "simulator.n_frames=10", "splits={train:4,valid:2,test:2}"),
+    "ae": ("trainer.max_epochs=1",),
+    "epd": ("trainer.max_epochs=1",),
+    "eval": ("eval.n_members=2",),
+}
+"""Overrides that take seconds and learn nothing."""
 
 
 def run(workdir: Path | None, *, seed: int, quick: bool, dry_run: bool, json: bool) -> int:
@@ -24,7 +31,7 @@ def run(workdir: Path | None, *, seed: int, quick: bool, dry_run: bool, json: bo
     """
     screen = Screen(as_json=json)
     directory = workdir or default_output_base() / "demo" / str(seed)
-    steps = commands(directory, seed, "demo_quick" if quick else "demo")
+    steps = commands(directory, seed, quick=quick)
     for n, request in enumerate([] if dry_run else steps, 1):
         screen.line(f"[{n}/{len(steps)}] {as_typed(request)}")
         if code := _start(request, screen):
@@ -39,15 +46,19 @@ def run(workdir: Path | None, *, seed: int, quick: bool, dry_run: bool, json: bo
     return DONE
 
 
-def commands(directory: Path, seed: int, preset: str) -> list[Request]:
-    data = directory / "data" / DATASET
+def commands(directory: Path, seed: int, *, quick: bool) -> list[Request]:
+    """The four requests; what makes them a demo are the presets `demo_*`."""
+    data, less = directory / "data" / DATASET, QUICK if quick else {}
+
+    def request(command: str, preset: str | None, seed_key: str = "seed", **places: str | Path) -> Request:
+        words = (f"{seed_key}={seed}", *less.get(command, ()))
+        return Request(command, words, preset=preset, **places)  # type: ignore[arg-type]
+
     return [
-        Request("simulate", (f"seed={seed}",), dataset=str(data), preset=preset),
-        Request("ae", (f"seed={seed}",), dataset=str(data), workdir=directory, preset=preset),
-        Request(
-            "epd", (f"seed={seed}",), dataset=str(data), workdir=directory, autoencoder=str(directory), preset=preset
-        ),
-        Request("eval", workdir=directory),
+        request("simulate", "demo_data", dataset=str(data)),
+        request("ae", "demo_autoencoder", dataset=str(data), workdir=directory),
+        request("epd", "demo_emulator", dataset=str(data), workdir=directory, autoencoder=str(directory)),
+        request("eval", None, "eval.seed", workdir=directory),
     ]
 
 

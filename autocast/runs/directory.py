@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,11 @@ class RunDirectory:
     def label(self) -> str:
         """`<date>/<run-name>`: the last two parts of the path."""
         return "/".join(self.path.absolute().parts[-2:])
+
+    @property
+    def quoted(self) -> str:
+        """The path as a shell wants it, for commands that are printed."""
+        return shlex.quote(str(self.path))
 
     def config_file(self, kind: str, stage: str = TRAIN) -> Path:
         return self.path / f"{KINDS[kind]}.yaml" if stage == TRAIN else self.eval_dir(stage) / "config.yaml"

@@ -22,7 +22,8 @@ def show(request: Request, preparation: Preparation, checker: Checker, screen: S
     Returns:
         The exit code: that of the first stage which would not start, else 0.
     """
-    documents = [_document(plan, preparation, checker) for plan in preparation.plans]
+    defaults = {} if request.verbose else _defaults(preparation.plans[0], checker)
+    documents = [_document(plan, preparation, defaults) for plan in preparation.plans]
     if request.json:
         screen.document(documents[0] if len(documents) == 1 else {"stages": documents})
     else:
@@ -32,7 +33,7 @@ def show(request: Request, preparation: Preparation, checker: Checker, screen: S
     return next((plan.decision.exit_code for plan in preparation.plans if plan.decision.exit_code), 0)
 
 
-def _document(plan: Plan, preparation: Preparation, checker: Checker) -> dict[str, Any]:
+def _document(plan: Plan, preparation: Preparation, defaults: dict[str, Any]) -> dict[str, Any]:
     return {
         "run": str(plan.directory.path),
         "kind": plan.kind,
@@ -42,7 +43,7 @@ def _document(plan: Plan, preparation: Preparation, checker: Checker) -> dict[st
         "argv": command_line(),
         "job": [plan.workflow, str(plan.directory.path), plan.stage],
         "config": plan.config,
-        "changes": {key: new for key, (_, new) in differences(_defaults(plan, checker), plan.config).items()},
+        "changes": {key: new for key, (_, new) in differences(defaults, plan.config).items()},
         "problems": [],
         "not_checked": list(preparation.skipped),
     }

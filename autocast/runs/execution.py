@@ -109,7 +109,7 @@ def _call(function: Callable[[Job], Outcome], job: Job) -> tuple[int, Outcome | 
 
 def _interrupted(job: Job) -> int:
     job.emit("interrupted")
-    again = f"autocast {job.kind} --resume-from {job.directory.path}" if job.stage == TRAIN else "the same command"
+    again = f"autocast {job.kind} --resume-from {job.directory.quoted}" if job.stage == TRAIN else "the same command"
     job.console.error(f"interrupted. Go on with: {again}")
     return INTERRUPTED
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -104,9 +105,17 @@ def evaluation_place(request: Request) -> Place:
 
 
 def evaluation_stage(request: Request) -> str:
-    """`eval`, or `eval-N` with `eval.name=N`."""
+    """`eval`, or `eval-N` with `eval.name=N`.
+
+    Raises:
+        LaunchError: The name cannot be that of a directory.
+    """
     name = last_value(request, "eval.name")
-    return f"{EVAL}-{name}" if name else EVAL
+    if name is None:
+        return EVAL
+    if not re.fullmatch(r"[\w.-]+", str(name)):
+        raise LaunchError(f"eval.name={name}: part of a directory's name; letters, digits and _.- are accepted")
+    return f"{EVAL}-{name}"
 
 
 def named_directory(request: Request) -> RunDirectory | None:

@@ -76,7 +76,7 @@ class Eval:
 
     checkpoint: str | None = None
     video_dir: str | None = None
-    name: str | None = None
+    name: str | int | None = None
     metrics: list[str] | None = None
     batch_indices: list[int] | None = None
     max_videos: int = 16

@@ -34,7 +34,7 @@ class AdvectionDiffusion(Simulator):
     units = ("",)
     scalar_names = ("nu", "mu")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         *,
         grid_shape: Sequence[int] = (64, 64),
@@ -81,13 +81,14 @@ class AdvectionDiffusion(Simulator):
     def stepper(self, scalars: Tensor, dtype: torch.dtype) -> Etdrk4:
         grid = SpectralGrid(self.grid_shape, self.extent, scalars.device)
         nu, mu = (scalars[:, i].reshape(-1, 1, 1, 1) for i in (0, 1))
-        to_velocity, to_advection = (factor.to(_complex(dtype)) for factor in _operators(grid))
-        to_advection = to_advection * mu.to(dtype)
+        complex_dtype = torch.complex64 if dtype == torch.float32 else torch.complex128
+        to_velocity, to_advection = (grid.lay_out(factor.to(complex_dtype)) for factor in _operators(grid))
+        strength = mu.to(dtype)
 
         def advection(v: Tensor) -> Tensor:
             u_x, u_y = grid.inverse(to_velocity * v).unbind(1)
             products = torch.stack([u_x * u_y, u_y.square() - u_x.square()], dim=1)
-            return (to_advection * grid.transform(products)).sum(dim=1, keepdim=True)
+            return (to_advection * grid.transform(products)).sum(dim=1, keepdim=True) * strength
 
         return Etdrk4(grid, nu * grid.laplacian, advection, dt=self.dt, dtype=dtype)
 
@@ -100,10 +101,6 @@ def _operators(grid: SpectralGrid) -> tuple[Tensor, Tensor]:
     to_velocity = torch.stack([-1j * k_y * inverse, 1j * k_x * inverse])
     to_advection = torch.stack([k_x.square() - k_y.square(), k_x * k_y])
     return to_velocity, to_advection
-
-
-def _complex(dtype: torch.dtype) -> torch.dtype:
-    return torch.complex64 if dtype == torch.float32 else torch.complex128
 
 
 def _bounds(name: str, values: Sequence[float]) -> tuple[float, float]:

@@ -39,11 +39,10 @@ N_CONTOUR_POINTS = 32
 class Coefficients:
     """The factors of one step, each shaped as the linear symbol: real if that is real."""
 
-    exp: Tensor
     exp_half: Tensor
     q: Tensor
     f_1: Tensor
-    f_2_twice: Tensor
+    f_2: Tensor
     f_3: Tensor
 
 
@@ -53,11 +52,11 @@ def coefficients(linear: Tensor, dt: float) -> Coefficients:
     total = [torch.zeros_like(z_0) for _ in range(4)]
     for j in range(N_CONTOUR_POINTS):
         angle = 2 * math.pi * (j + 0.5) / N_CONTOUR_POINTS
-        for term, value in zip(total, _phi(z_0 + complex(math.cos(angle), math.sin(angle))), strict=True):
-            term += value
+        values = _phi(z_0 + complex(math.cos(angle), math.sin(angle)))
+        total = [term + value for term, value in zip(total, values, strict=True)]
     q, f_1, f_2, f_3 = (dt / N_CONTOUR_POINTS * term for term in total)
-    values = (z_0.exp(), (z_0 / 2).exp(), q, f_1, 2 * f_2, f_3)
-    return Coefficients(*(values if linear.is_complex() else (value.real for value in values)))
+    factors = ((z_0 / 2).exp(), q, f_1, f_2, f_3)
+    return Coefficients(*(factors if linear.is_complex() else (factor.real for factor in factors)))
 
 
 def _phi(z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -112,10 +111,9 @@ class Etdrk4:
         self.equilibrium = self.equilibrium.reshape(per_channel)
         self.mask = self._factor(grid.mask, dtype)
         factors, scale = coefficients(linear, dt), grid.mask * weight.reshape(per_channel)
-        self.exp = self._factor(factors.exp * grid.mask, dtype)
         self.exp_half = self._factor(factors.exp_half * grid.mask, dtype)
-        self.q, self.f_1, self.f_2_twice, self.f_3 = (
-            self._factor(f * scale, dtype) for f in (factors.q, factors.f_1, factors.f_2_twice, factors.f_3)
+        self.q, self.f_1, self.f_2, self.f_3 = (
+            self._factor(f * scale, dtype) for f in (factors.q, factors.f_1, factors.f_2, factors.f_3)
         )
 
     def start(self, fields: Tensor) -> Tensor:
@@ -131,12 +129,12 @@ class Etdrk4:
         half = self.exp_half * state
         a = torch.addcmul(half, self.q, n_v)
         n_a = self._evaluate(a)
+        new = self.exp_half * half
         b = half.addcmul_(self.q, n_a)
         n_b = self._evaluate(b)
-        c = a.mul_(self.exp_half).addcmul_(self.q, torch.sub(2 * n_b, n_v))
+        c = a.mul_(self.exp_half).addcmul_(self.q, torch.sub(n_b, n_v, alpha=0.5), value=2)
         n_c = self._evaluate(c)
-        new = torch.mul(self.exp, state, out=b)
-        new.addcmul_(self.f_1, n_v).addcmul_(self.f_2_twice, n_a.add_(n_b)).addcmul_(self.f_3, n_c)
+        new.addcmul_(self.f_1, n_v).addcmul_(self.f_2, n_a.add_(n_b), value=2).addcmul_(self.f_3, n_c)
         if self.grows:
             self.grid.symmetrise_(self._unpack(new))
         return new

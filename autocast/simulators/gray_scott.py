@@ -4,7 +4,8 @@
     dB/dt = d_B lap B + A B^2 - (F + k) B
 
 The constants are recorded as the scalars F and k of each trajectory. A trajectory's pair (F, k) and its kind of initial
-fields cycle with its seed, pairs first, so that seeds that follow each other make a balanced design.
+fields cycle with its seed, pairs first, so that seeds that follow each other make a balanced design. Dealiasing is that
+of the program which made The Well's data.
 
 References:
     | The Well, gray_scott_reaction_diffusion (Ohana et al., 2024) | https://arxiv.org/abs/2412.00568
@@ -43,7 +44,7 @@ class GrayScott(Simulator):
     units = ("", "")
     scalar_names = ("F", "k")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         *,
         grid_shape: Sequence[int],

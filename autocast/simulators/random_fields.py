@@ -17,7 +17,7 @@ def gaussian_field(rng: np.random.Generator, grid_shape: Sequence[int], cutoff: 
     modes = np.arange(-cutoff, cutoff + 1)
     axes = [np.exp(2j * np.pi * np.outer(np.arange(n) / n, modes)) for n in grid_shape]
     shape = (len(modes),) * len(grid_shape)
-    squares = sum(np.square(m) for m in np.meshgrid(*[modes] * len(grid_shape), indexing="ij"))
+    squares = np.sum([np.square(m) for m in np.meshgrid(*[modes] * len(grid_shape), indexing="ij")], axis=0)
     kept = (squares > 0) & (squares <= cutoff**2)
     amplitudes = (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)) * kept
     return _expand(amplitudes, axes).real / math.sqrt(kept.sum())
@@ -69,9 +69,8 @@ def _dirichlet(n_from: int, n_to: int) -> np.ndarray:
     """The matrix `(n_to, n_from)` that interpolates by trigonometric polynomials."""
     angle = 2 * np.pi * np.subtract.outer(np.arange(n_to) / n_to, np.arange(n_from) / n_from)
     highest = (n_from - 1) // 2
-    kernel = 1 + 2 * sum(np.cos(m * angle) for m in range(1, highest + 1))
-    nyquist = np.cos(n_from // 2 * angle) if n_from % 2 == 0 else 0.0
-    return (kernel + nyquist) / n_from
+    kernel = 1 + 2 * np.sum([np.cos(m * angle) for m in range(1, highest + 1)], axis=0)
+    return (kernel + np.cos(n_from // 2 * angle) if n_from % 2 == 0 else kernel) / n_from
 
 
 def refine(grid_shape: Sequence[int], factor: int) -> tuple[int, ...]:

@@ -28,7 +28,7 @@ class ReactionDiffusion(Simulator):
     channel_names = ("u", "v")
     units = ("", "")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         *,
         grid_shape: Sequence[int] = (32, 32),
@@ -49,8 +49,8 @@ class ReactionDiffusion(Simulator):
             beta: Angular velocity of the reaction at r = 1.
             diffusion: D, of both channels.
             cutoff: Highest mode of the initial fields.
-            amplitude: Their standard deviation. Far above the limit cycle's radius of 1 the reaction is too fast for the
-                default steps: with 1.0 one trajectory in a hundred became infinite.
+            amplitude: Their standard deviation. Far above the limit cycle's radius of 1 the reaction is too fast for
+                the default steps: with 1.0 one trajectory in a hundred became infinite.
         """
         super().__init__(
             grid_shape=grid_shape,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ Progress = Callable[[int], None]
 """Called now and then with the number of frames (of one trajectory each) finished since the last call."""
 
 
+@runtime_checkable
 class Stepper(Protocol):
     """One equation on one grid for a batch of trajectories; the state is the stepper's own business."""
 
@@ -107,7 +108,7 @@ class Simulator(ABC):
         self.time_step = float(time_step)
         self.n_substeps = n_substeps
         self.burn_in = float(burn_in)
-        self.dtype = getattr(torch, precision)
+        self.precision = precision
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -115,7 +116,9 @@ class Simulator(ABC):
 
     @abstractmethod
     def stepper(self, scalars: Tensor, dtype: torch.dtype) -> Stepper:
-        """The equation for trajectories with `scalars` `(B, K)` float64, on the device of `scalars`."""
+        """The equation for trajectories with `scalars` `(B, K)` float64, on the device of `scalars`; one row of scalars
+        serves any number of trajectories.
+        """
 
     @property
     def dt(self) -> float:
@@ -155,38 +158,36 @@ class Simulator(ABC):
             progress: Told how many frames were finished since it was last told.
         """
         device = torch.device(device)
-        n_points = int(np.prod(self.grid_shape))
-        size = max(1, POINTS_PER_CHUNK // n_points) if device.type == "cpu" else max(1, len(seeds))
+        size = POINTS_PER_CHUNK // int(np.prod(self.grid_shape)) if device.type == "cpu" else len(seeds)
+        initial, scalars = self._draw_all(seeds)
         fields = torch.empty(len(seeds), self.n_frames, *self.grid_shape, len(self.channel_names))
-        scalars = torch.empty(len(seeds), len(self.scalar_names))
-        for start in range(0, len(seeds), size):
-            rows = slice(start, start + size)
-            initial, values = self.draw_all(seeds[rows])
-            scalars[rows] = values
-            self._record(initial.to(device), values.to(device), dtype or self.dtype, fields[rows], progress)
-        return Trajectories(fields, scalars, self._rejections(seeds, fields))
+        # equal scalars side by side: a chunk with the same equation throughout is up to a fifth cheaper
+        order = sorted(range(len(seeds)), key=lambda i: scalars[i].tolist())
+        for start in range(0, len(seeds), max(1, size)):
+            rows = order[start : start + max(1, size)]
+            for t, frame in enumerate(self._frames(initial[rows].to(device), scalars[rows].to(device), dtype)):
+                fields[rows, t] = frame.to(fields)
+                if progress is not None:
+                    progress(len(rows))
+        return Trajectories(fields, scalars.to(fields), self._rejections(seeds, fields))
 
-    def draw_all(self, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def _draw_all(self, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
         """The initial fields `(B, *S, C)` and the scalars `(B, K)`, both float64."""
         drawn = [self.draw(np.random.default_rng(seed), seed) for seed in seeds]
         fields, scalars = (torch.from_numpy(np.stack(arrays).astype(np.float64)) for arrays in zip(*drawn, strict=True))
         return fields, scalars
 
-    def _record(
-        self, initial: Tensor, scalars: Tensor, dtype: torch.dtype, frames: Tensor, progress: Progress | None
-    ) -> None:
-        """Solve from `initial` `(B, *S, C)` and write `frames` `(B, T, *S, C)`."""
-        stepper = self.stepper(scalars, dtype)
+    def _frames(self, initial: Tensor, scalars: Tensor, dtype: torch.dtype | None) -> Iterator[Tensor]:
+        """Frames `(B, *S, C)` from initial fields `(B, *S, C)`."""
+        dtype = dtype or getattr(torch, self.precision)
+        stepper = self.stepper(scalars[:1] if (scalars == scalars[:1]).all() else scalars, dtype)
         state = stepper.start(frames_to_images(initial[:, None].to(dtype)))
         for _ in range(round(self.burn_in / self.dt)):
             state = stepper.step(state)
         for t in range(self.n_frames):
-            if t > 0:
-                for _ in range(self.n_substeps):
-                    state = stepper.step(state)
-            frames[:, t] = images_to_frames(stepper.fields(state), 1)[:, 0]
-            if progress is not None:
-                progress(len(frames))
+            for _ in range(self.n_substeps if t > 0 else 0):
+                state = stepper.step(state)
+            yield images_to_frames(stepper.fields(state), 1)[:, 0]
 
     def _rejections(self, seeds: Sequence[int], fields: Tensor) -> list[Rejection]:
         """Every trajectory that has a value that is not finite."""

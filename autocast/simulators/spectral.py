@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-
 
 Dealiasing = Callable[[list[Tensor]], Tensor]
 """From `|mode number| / points` of each axis, shaped to broadcast, to whether a mode is kept."""
@@ -15,14 +15,15 @@ Dealiasing = Callable[[list[Tensor]], Tensor]
 
 def two_thirds(fractions: list[Tensor]) -> Tensor:
     """Keep modes below a third of the points of every axis: quadratic products are then exact."""
-    return math.prod([f < 1 / 3 for f in fractions], start=torch.ones((), dtype=torch.bool, device=fractions[0].device))
+    return functools.reduce(torch.logical_and, [f < 1 / 3 for f in fractions])
 
 
 def corners(fractions: list[Tensor]) -> Tensor:
     """Drop only modes above a third of the points of all axes at once, as Chebfun's `spin` does in two and three
-    dimensions. It resolves more and aliases more.
+    dimensions. It resolves more and aliases more; Gray-Scott's fronts at The Well's 128 x 128 points need it: with the
+    two-thirds rule the mean of A is 3 % too high.
     """
-    return ~math.prod([f > 1 / 3 for f in fractions], start=torch.ones((), dtype=torch.bool, device=fractions[0].device))
+    return ~functools.reduce(torch.logical_and, [f > 1 / 3 for f in fractions])
 
 
 class SpectralGrid:
@@ -46,7 +47,7 @@ class SpectralGrid:
         self.device = torch.device(device)
         self.n_last = self.grid_shape[-1] // 2 + 1
         kept = dealiasing([m.abs() / n for m, n in zip(self.modes, self.grid_shape, strict=True)])
-        self.n_last = 1 + int(kept.flatten(0, -2).any(dim=0).nonzero().max() if self.leading else kept.nonzero().max())
+        self.n_last = 1 + int(kept.reshape(-1, self.n_last).any(dim=0).nonzero().max())
         self.mask = kept[..., : self.n_last].to(torch.float64)
         """1 for the modes that are kept, 0 for the others, `(*K)`."""
 
@@ -64,7 +65,7 @@ class SpectralGrid:
     def lay_out(self, values: Tensor) -> Tensor:
         """A copy of `(..., *K)` with the order in memory that `transform` gives its results.
 
-        A transform along an axis leaves that axis contiguous, and arithmetic on different orders is several times slower.
+        A transform along an axis leaves that axis contiguous, and arithmetic that mixes orders is several times slower.
         """
         like = self.transform(torch.zeros(*values.shape[: -self.n_dims], *self.grid_shape, device=self.device))
         return torch.empty_like(like, dtype=values.dtype).copy_(values)

@@ -30,10 +30,10 @@ OnEvent = Callable[[str, dict[str, Any]], None]
 class CheckpointSettings:
     """When to keep a checkpoint beside `last`, `previous` and `best`, which every epoch's end writes."""
 
-    every_n_epochs: int = 10
-    """Keep `epoch-<n>.ckpt` for good; 0 never does."""
-    every_n_minutes: float = 10.0
-    """Write `last` in the middle of long epochs as well; 0 never does."""
+    every_n_epochs: int | None = 10
+    """Keep `epoch-<n>.ckpt` for good; None never does."""
+    every_n_minutes: float | None = 10.0
+    """Write `last` in the middle of long epochs as well; None never does."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -114,7 +114,8 @@ class Checkpoints(Checkpoint):
         self._save(trainer, epochs_done=epoch)
         if trainer.is_global_zero and self.best.is_new:
             self._keep_best(epoch)
-        if trainer.is_global_zero and self.settings.every_n_epochs and epoch % self.settings.every_n_epochs == 0:
+        every = self.settings.every_n_epochs
+        if trainer.is_global_zero and every and epoch % every == 0:
             link(self.directory / LAST, self.directory / f"epoch-{epoch:04}.ckpt")
         if self.interrupt.requested:
             trainer.should_stop = True  # the epoch is complete: Lightning ends as after the last one
@@ -130,7 +131,8 @@ class Checkpoints(Checkpoint):
 
     def _is_due(self, trainer: L.Trainer, batch_idx: int) -> bool:
         minutes = (time.monotonic() - self._saved_at) / 60
-        due = self.interrupt.requested or 0 < self.settings.every_n_minutes <= minutes
+        limit = self.settings.every_n_minutes
+        due = self.interrupt.requested or (limit is not None and minutes >= limit)
         if trainer.world_size == 1:
             return due
         if (batch_idx + 1) % trainer.log_every_n_steps != 0:  # type: ignore[attr-defined]

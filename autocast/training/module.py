@@ -78,14 +78,21 @@ class TrainingModule(L.LightningModule):
         self.record = record or {}
         self.n_score_batches = n_score_batches
         self.max_steps = math.inf
+        self.repeats_batches = False
         self.total_steps = math.inf
         """Optimiser steps of the whole run, known once it starts."""
         self._n_rows_before = 0
 
     def setup(self, stage: str) -> None:  # noqa: ARG002
-        """Takes over `max_steps`: under Lightning's own, a run resumed from an epoch's end repeats that end (2.6)."""
+        """Takes over two limits that Lightning (2.6) misapplies.
+
+        Under its `max_steps` a run resumed from an epoch's end repeats that end; its `overfit_batches` replaces our
+        sampler of whole batches by one of single windows.
+        """
         self.max_steps = math.inf if self.trainer.max_steps == -1 else self.trainer.max_steps
         self.trainer.fit_loop.epoch_loop.max_steps = -1
+        self.repeats_batches = self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
+        self.trainer.overfit_batches = 0.0  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> Any:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -105,6 +112,10 @@ class TrainingModule(L.LightningModule):
         if isinstance(scheduler, LambdaLR):
             refresh_rates(scheduler)
         self._stop_at_limit()
+
+    def on_train_epoch_start(self) -> None:
+        if self.repeats_batches:
+            self.trainer.train_dataloader.sampler.set_epoch(0)  # type: ignore[union-attr]
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """The objective, and under "terms" what it is made of, detached, for those who log."""

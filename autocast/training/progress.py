@@ -26,7 +26,8 @@ from autocast.training.metrics_log import MetricsLog
 REFRESH_SECONDS = 0.1
 LOSS_REFRESH_SECONDS = 1.0
 """Reading a loss waits for the device."""
-NARROWEST_BAR = 60
+NARROWEST_BAR, WIDE = 60, 110
+"""Columns: below the first there are plain lines; from the second on the speed stands beside the bar."""
 
 
 def _is_terminal(console: Console) -> bool:
@@ -167,9 +168,12 @@ class Progress(Callback):
         known = math.isfinite(self.total_steps)
         bar = ProgressBar(total=self.total_steps if known else None, completed=trainer.global_step, width=30)
         percent = f"{100 * trainer.global_step / self.total_steps:.0f} %" if known else ""
+        speed = self._speed(trainer)
+        wide = self.display.console.width >= WIDE
         row = Table.grid(padding=(0, 1))
-        row.add_row(Text(_epoch_text(trainer, epoch)), bar, Text(f"{percent}  {self._speed(trainer)}"))
-        return Group(row, Text(f"{self._loss_text()}   {self._objective_text(trainer)}   {note}".strip()))
+        row.add_row(_one_line(_epoch_text(trainer, epoch)), bar, _one_line(f"{percent}  {speed}" if wide else percent))
+        losses = _one_line(f"{self._loss_text()}   {self._objective_text(trainer)}   {note}".strip())
+        return Group(row, losses) if wide else Group(row, _one_line(speed), losses)
 
     def _plain_line(self, trainer: L.Trainer) -> str:
         record = self.log_of_metrics.record
@@ -212,6 +216,10 @@ def peak_memory(trainer: L.Trainer) -> int:
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _one_line(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _epoch_text(trainer: L.Trainer, epoch: int) -> str:

@@ -8,7 +8,6 @@ from autocast.evaluation.result import SCORE_COLUMNS, EvaluationResult
 from autocast.evaluation.verdict import (
     better_until,
     reconstruction_floor,
-    reconstruction_verdict,
     verdict,
     vrmse_ratios,
 )
@@ -95,7 +94,10 @@ def test_one_deterministic_forecast_is_compared_by_its_only_member():
 
 
 def test_an_autoencoder_is_judged_by_what_it_loses():
-    found = {finding.topic: finding for finding in reconstruction_verdict(make_result(np.full(10, 0.02)))}
+    found = {
+        finding.topic: finding
+        for finding in verdict(dataclasses.replace(make_result(np.full(10, 0.02)), reconstructs=True))
+    }
     assert found["reconstruction"].mark == "good"
     assert "loses 2.4 % (VRMSE .024)" in found["reconstruction"].text
     assert "spread" not in found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,11 +45,13 @@ FOLDERS = parse(COMMANDS.read_text())
 def shell(command: str, cwd: Path, datasets: Path) -> subprocess.CompletedProcess[str]:
     scripts = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     env = {**os.environ, "PATH": scripts, "AUTOCAST_DATASETS": str(datasets), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(["bash", "-c", command], cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        ["bash", "-c", command], cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 @pytest.fixture(scope="session")
-def datasets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small simulated reaction_diffusion data set."""
     folder = tmp_path_factory.mktemp("datasets")
     made = shell(
@@ -60,7 +61,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         folder,
     )
     assert made.returncode == 0, made.stdout + made.stderr
-    yield folder
+    return folder
 
 
 def test_the_commands_are_all_there() -> None:

@@ -70,6 +70,11 @@ def test_sections_that_code_branches_on_have_known_keys(check):
     assert list(check({"size": 3}, splits={"train": "x"})) == ["splits.train"]
 
 
+def test_what_a_section_lacks_gets_its_default(tmp_path):
+    config = OmegaConf.create({"simulator": {"_target_": "autocast.types.FieldSpec", "_partial_": True}, "splits": {}})
+    assert Checker(Signatures()).check(config, "simulate").batch_size == 8
+
+
 def test_references_are_followed_before_types_are_checked(check):
     assert check({"size": "${batch_size}"}, batch_size=4) == {}
     assert list(check({"size": "${batch_size}"}, batch_size="x")) == ["batch_size"]

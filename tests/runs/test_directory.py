@@ -82,7 +82,7 @@ def test_a_run_is_found_by_path_name_checkpoint_and_uid(tmp_path: Path):
 def test_no_such_run_suggests_the_nearest(tmp_path: Path):
     make_run(tmp_path / "rd" / "00")
     make_run(tmp_path / "xy" / "other", uid="0")
-    with pytest.raises(NoSuchRunError, match="no such run: rd/0. Did you mean rd/00"):
+    with pytest.raises(NoSuchRunError, match=r"no such run: rd/0\. Did you mean rd/00"):
         find_run("rd/0", tmp_path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import types
 from collections.abc import Callable
@@ -12,7 +13,9 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from autocast.cli.main import main
 from autocast.errors import DataError, LaunchError
+from autocast.runs import launch
 from autocast.runs.compose import Composition
 from autocast.runs.console import Screen
 from autocast.runs.directory import DONE, UNFINISHED, NoSuchRunError, RunDirectory, UpstreamError
@@ -77,7 +80,9 @@ def train(job: Job) -> Outcome:
     job.directory.metrics_file(job.kind).write_text("".join(lines))
     job.directory.checkpoint_file(job.kind).write_text(f"best of {job.uid}")
     job.record(data={"path": "datasets/waves", "digest": "d1"})
-    return Outcome({"objective": 0.5}, [("best epoch", "3")], "autocast eval", [job.directory.checkpoint_file(job.kind)])
+    return Outcome(
+        {"objective": 0.5}, [("best epoch", "3")], "autocast eval", [job.directory.checkpoint_file(job.kind)]
+    )
 
 
 def evaluate(job: Job) -> Outcome:
@@ -167,6 +172,29 @@ def test_other_settings_are_refused_with_remedies(run: Run, capsys: pytest.Captu
         assert remedy in said
 
 
+def test_every_command_that_is_suggested_can_be_typed(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Words as `autocast` reads them, started with the fakes of this module."""
+    here = Path("my runs/a b")
+    run("ae", workdir=here)
+    run("ae", "seed=2", workdir=here)
+    run("ae", workdir=here)
+    out, err = capsys.readouterr()
+    suggested = {
+        f"autocast {line.partition(' autocast ')[2]}" for line in (out + err).splitlines() if " autocast " in line
+    }
+    suggested.discard("autocast eval")  # the fake training's own
+    assert len(suggested) == 2
+    codes = []
+    monkeypatch.setattr(launch, "run", lambda request: codes.append(start(request, CHECKER, Screen())) or codes[-1])
+    for command in sorted(suggested):
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        with pytest.raises(SystemExit):
+            main()
+    assert codes == [0, 0]
+
+
 def test_no_resume_goes_beside(run: Run):
     run("ae")
     assert run("ae", "seed=2", no_resume=True) == 0
@@ -206,9 +234,7 @@ def test_more_epochs_extend_a_finished_run(run: Run, capsys: pytest.CaptureFixtu
     run("ae")
     uid = HERE.run_record("ae", "train")["uid"]
     assert run("ae", "trainer.max_epochs=9", resume_from="rd/00") == 0
-    said = capsys.readouterr().out
-    assert "continued from epoch 3, step 30, trainer.max_epochs 3 -> 9" in said
-    assert "learning rate" in said
+    assert "continued from epoch 3, step 30, trainer.max_epochs 3 -> 9" in capsys.readouterr().out
     record = HERE.run_record("ae", "train")
     assert record["uid"] == uid
     assert len(record["continued"]) == 1
@@ -273,7 +299,7 @@ def test_a_run_that_is_at_work_is_left_alone(run: Run):
 
 def test_what_is_not_there_cannot_be_continued(run: Run):
     run("ae")
-    with pytest.raises(NoSuchRunError, match="no such run: rd/01. Did you mean rd/00"):
+    with pytest.raises(NoSuchRunError, match=r"no such run: rd/01\. Did you mean rd/00"):
         run("ae", resume_from="rd/01")
     with pytest.raises(NoSuchRunError, match="no epd run; it has ae"):
         run("epd", resume_from="rd/00")
@@ -430,6 +456,13 @@ def test_eval_needs_a_run(run: Run, tmp_path: Path):
     (tmp_path / "loose.ckpt").touch()
     with pytest.raises(NoSuchRunError, match="in no run directory"):
         run("eval", "eval.checkpoint=loose.ckpt")
+
+
+@pytest.mark.parametrize("name", ["a/b", "'a b'"])
+def test_the_name_of_an_evaluation_is_part_of_a_directorys(run: Run, name: str):
+    run("epd")
+    with pytest.raises(LaunchError, match="letters, digits"):
+        run("eval", f"eval.name={name}", workdir=HERE.path)
 
 
 def test_eval_waits_for_a_checkpoint(run: Run, workflows: types.ModuleType):

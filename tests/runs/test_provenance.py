@@ -14,7 +14,9 @@ from autocast.runs.provenance import command_line, git_state, package_versions, 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     def git(*words: str) -> None:
-        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True, timeout=60)
+        subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True, timeout=60
+        )
 
     git("init", "-q")
     (tmp_path / "code.py").write_text("a = 1\n")
@@ -46,7 +48,9 @@ def test_the_patch_has_changed_and_new_files_but_no_ignored_ones(repository: Pat
 
 def test_secrets_are_dropped_from_the_patch(repository: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MY_TOKEN", "value-of-the-variable")
-    (repository / "code.py").write_text('use("value-of-the-variable")\napi_key = "0123456789"\nb = sorted(c, key=len)\n')
+    (repository / "code.py").write_text(
+        'use("value-of-the-variable")\napi_key = "0123456789"\nb = sorted(c, key=len)\n'
+    )
     state = git_state(repository)
     assert state is not None
     assert "value-of-the-variable" not in state["patch"]

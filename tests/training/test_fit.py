@@ -50,13 +50,20 @@ def test_one_record_per_epoch_with_rate_best_and_terms(train, tmp_path):
     assert [float(row["val/objective"]) for row in rows] == [record["val/objective"] for record in found]
 
 
-def test_epoch_loss_is_the_mean_over_samples(train, tmp_path):
+def test_epoch_loss_is_the_mean_over_samples(train, toy, tmp_path):
     still = functools.partial(torch.optim.SGD, lr=0.0)
-    train(max_epochs=1, optimizer=still, lr_scheduler=None, callbacks={})
-    from_validation_and_training = records(tmp_path)[0]
-    assert from_validation_and_training["train/loss"] == pytest.approx(
-        from_validation_and_training["train/loss/error"] + from_validation_and_training["train/loss/smooth"]
-    )
+    losses = []
+
+    class Model(toy.ToyModel):
+        def loss(self, batch, noise):
+            terms = super().loss(batch, noise)
+            losses.extend([terms["loss"].item()] * self.training)
+            return terms
+
+    train(Model(), max_epochs=1, optimizer=still, lr_scheduler=None, callbacks={})
+    (record,) = records(tmp_path)
+    assert record["train/loss"] == pytest.approx(float(sum(losses) / len(losses)))
+    assert record["train/loss"] == pytest.approx(record["train/loss/error"] + record["train/loss/smooth"])
 
 
 def test_csv_gains_a_column_when_a_later_epoch_is_the_first_validated(train, tmp_path):
@@ -148,3 +155,17 @@ def test_scores_are_taken_on_a_few_batches_spread_over_the_validation(toy):
     module.trainer = L.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
     module.trainer.fit_loop.epoch_loop.val_loop._max_batches = [8]
     assert [i for i in range(8) if module._is_scored(i)] == [2, 6]
+
+
+def test_overfit_batches_repeats_one_batch(train, toy, tmp_path):
+    seen = []
+
+    class Model(toy.ToyModel):
+        def loss(self, batch, noise):
+            seen.extend([batch.trajectory.tolist()] * self.training)
+            return super().loss(batch, noise)
+
+    train(Model(), max_epochs=3, trainer_options={"overfit_batches": 1})
+    assert len(seen) == 3
+    assert seen[0] == seen[1] == seen[2]
+    assert len(seen[0]) == 5

@@ -31,6 +31,14 @@ def test_a_terminal_gets_a_bar(train, tmp_path):
     assert re.search(r"val/objective [\d.]+ \(best, epoch 3\)", text)
 
 
+def test_a_narrow_bar_cuts_nothing(train, tmp_path):
+    with (tmp_path / "out.txt").open("w") as stream:
+        train(max_epochs=2, display=Display(Console(file=stream, width=80, force_terminal=True)))
+    text = (tmp_path / "out.txt").read_text()
+    assert "ETA" in text
+    assert "…" not in text
+
+
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_no_bar_where_it_is_not_wanted(variables, monkeypatch):
     for name, value in variables.items():

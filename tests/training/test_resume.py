@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Callback
+from rich.console import Console
 
 from autocast.training.checkpoints import CheckpointSettings, newest_valid
 from autocast.training.progress import Display
@@ -38,8 +40,12 @@ def test_resuming_at_an_epochs_end_is_exact(train, toy, tmp_path, noise):
     whole = toy.ToyModel(noise=noise)
     train(whole, max_epochs=4, run_dir=tmp_path / "whole")
 
-    stop = functools.partial(_StopAfter, 2)
-    train(toy.ToyModel(noise=noise), max_epochs=4, run_dir=tmp_path / "parts", callbacks={**_ema(toy), "stop": stop()})
+    train(
+        toy.ToyModel(noise=noise),
+        max_epochs=4,
+        run_dir=tmp_path / "parts",
+        callbacks={**_ema(toy), "stop": StopAfter(2)},
+    )
     assert epochs(tmp_path / "parts") == [1, 2]
     resumed = toy.ToyModel(noise=noise)
     train(resumed, max_epochs=4, run_dir=tmp_path / "parts", resume_from=last(tmp_path / "parts"))
@@ -52,8 +58,6 @@ def test_resuming_at_an_epochs_end_is_exact(train, toy, tmp_path, noise):
 
 
 def test_the_first_line_says_from_where(train, tmp_path):
-    from rich.console import Console
-
     train(max_epochs=2)
     with (tmp_path / "out.txt").open("w") as stream:
         display, events = Display(Console(file=stream, width=80)), []
@@ -96,9 +100,7 @@ def test_a_finished_run_has_nothing_left_to_do(train, tmp_path):
 
 def test_metrics_and_best_follow_a_run_to_another_directory(train, toy, tmp_path):
     first = train(max_epochs=2, run_dir=tmp_path / "a")
-    still = functools.partial(torch.optim.SGD, lr=0.0)
     options = {"optimizer": functools.partial(torch.optim.AdamW, lr=0.0), "lr_scheduler": None}
-    del still
     second = train(max_epochs=3, run_dir=tmp_path / "b", resume_from=last(tmp_path / "a"), **options)
     assert epochs(tmp_path / "b") == [1, 2, 3]
     assert epochs(tmp_path / "a") == [1, 2]
@@ -123,7 +125,7 @@ def test_a_killed_run_continues_without_repeating_an_epoch(toy, tmp_path):
 
 
 def test_ctrl_c_saves_the_step_and_raises_keyboard_interrupt(train, toy, tmp_path):
-    model = _InterruptedModel(toy, at_call=6)
+    model = signalled_model(toy, at_call=6)
     with pytest.raises(KeyboardInterrupt):
         train(model, max_epochs=5)
     checkpoint = toy.load(last(tmp_path))
@@ -137,18 +139,24 @@ def test_ctrl_c_saves_the_step_and_raises_keyboard_interrupt(train, toy, tmp_pat
 
 def test_ctrl_c_at_an_epochs_last_step_completes_the_epoch(train, toy, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        train(_InterruptedModel(toy, at_call=8), max_epochs=5)
+        train(signalled_model(toy, at_call=8), max_epochs=5)
     assert epochs(tmp_path) == [1, 2]
     summary = train(max_epochs=3, resume_from=last(tmp_path))
     assert summary.steps == 12
     assert epochs(tmp_path) == [1, 2, 3]
 
 
+def test_a_termination_signal_saves_the_step(train, toy, tmp_path):
+    with pytest.raises(SystemExit):
+        train(signalled_model(toy, at_call=6, number=signal.SIGTERM), max_epochs=5)
+    assert toy.load(last(tmp_path))["global_step"] == 6
+
+
 def test_an_error_between_steps_keeps_them(train, toy, tmp_path):
     class Data(toy.ToyData):
         def train_dataloader(self):
             loader = super().train_dataloader()
-            loader.collate_fn = _FailAt(7)
+            loader.collate_fn = FailAt(7)
             return loader
 
     with pytest.raises(OSError, match="disk"):
@@ -158,7 +166,7 @@ def test_an_error_between_steps_keeps_them(train, toy, tmp_path):
 
 def test_the_averages_of_an_unfinished_epoch_are_restored(train, toy, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        train(_InterruptedModel(toy, at_call=6), max_epochs=2, checkpoint=CheckpointSettings())
+        train(signalled_model(toy, at_call=6), max_epochs=2, checkpoint=CheckpointSettings())
     assert toy.load(last(tmp_path))["callbacks"]["MetricsLog"]["n_samples"] == 10
 
 
@@ -166,7 +174,7 @@ def epochs_so_far(run_dir):
     return (run_dir / "epd" / "metrics.jsonl").read_text().splitlines()
 
 
-class _StopAfter(__import__("lightning").pytorch.Callback):
+class StopAfter(Callback):
     def __init__(self, n):
         self.n = n
 
@@ -174,7 +182,7 @@ class _StopAfter(__import__("lightning").pytorch.Callback):
         trainer.should_stop = trainer.current_epoch + 1 == self.n
 
 
-class _FailAt:
+class FailAt:
     def __init__(self, n):
         self.n, self.seen = n, 0
 
@@ -189,15 +197,15 @@ def _ema(toy):
     return {"ema": toy.WarmupEMA(decay=0.9)}
 
 
-def _InterruptedModel(toy, at_call):
-    class Interrupted(toy.ToyModel):
+def signalled_model(toy, at_call, number=signal.SIGINT):
+    class Signalled(toy.ToyModel):
         def loss(self, batch, noise):
             terms = super().loss(batch, noise)
             if self.training and self.n_calls == at_call:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
             return terms
 
-    return Interrupted()
+    return Signalled()
 
 
 def _start(run_dir, max_epochs, resume_from=""):

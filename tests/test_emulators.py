@@ -1,0 +1,202 @@
+"""The assembled models: shapes, units, draws, and what training may change."""
+
+from __future__ import annotations
+
+import copy
+import functools
+
+import pytest
+import torch
+
+from autocast.assembly import assemble_autoencoder, assemble_emulator, build_blank, encoded_spec, load_weights
+from autocast.autoencoders.autoencoder import Autoencoder
+from autocast.autoencoders.bottlenecks import IdentityBottleneck
+from autocast.autoencoders.deep_compression import DeepCompressionEncoder
+from autocast.autoencoders.identity import IdentityEncoder
+from autocast.autoencoders.permute_concat import PermuteConcatEncoder
+from autocast.data.normaliser import Normaliser
+from autocast.emulators import AutoencoderModel, EncoderProcessorDecoder
+from autocast.errors import CheckpointError
+from autocast.generative.noise import Noise
+from autocast.generative.samplers import Euler
+from autocast.nn.unet import UNet
+from autocast.processors.direct import Direct
+from autocast.processors.flow_matching import FlowMatching
+from autocast.types import Batch, FieldSpec
+
+SPEC = FieldSpec(
+    "toy", ("u", "v"), ("m/s", "K"), ("x", "y"), (8, 12), (1.0, 1.5), ("periodic", "wall"), 0.1, ("nu",), ("mask",)
+)
+N_INPUT, N_OUTPUT, N_BATCH = 3, 2, 5
+
+DC = functools.partial(DeepCompressionEncoder, widths=[8], blocks=[1], latent_channels=6)
+UNET = functools.partial(UNet, width=8, levels=1, blocks=1)
+DIRECT = functools.partial(Direct, backbone=UNET)
+FLOW = functools.partial(FlowMatching, backbone=UNET, sampler=Euler(n_steps=2))
+ENCODERS = {"dc": DC, "identity": IdentityEncoder, "permute_concat": PermuteConcatEncoder}
+
+
+def make_emulator(encoder: str = "dc", processor: object = FLOW, *, frozen: bool = True) -> EncoderProcessorDecoder:
+    torch.manual_seed(0)
+    emulator = assemble_emulator(
+        ENCODERS[encoder],
+        IdentityBottleneck,
+        processor,
+        spec=SPEC,
+        normaliser=Normaliser(torch.tensor([10.0, -3.0]), torch.tensor([2.0, 0.5])),
+        scalar_normaliser=Normaliser.identity(1),
+        constant_normaliser=Normaliser.identity(1),
+        n_steps_input=N_INPUT,
+        n_steps_output=N_OUTPUT,
+        frozen=frozen,
+    )
+    for parameter in emulator.processor.parameters():  # away from networks that start at zero
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    return emulator
+
+
+def make_batch() -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    scale, shift = torch.tensor([2.0, 0.5]), torch.tensor([10.0, -3.0])
+    return Batch(
+        torch.randn(N_BATCH, N_INPUT, 8, 12, 2, generator=generator) * scale + shift,
+        torch.randn(N_BATCH, N_OUTPUT, 8, 12, 2, generator=generator) * scale + shift,
+        scalars=torch.rand(N_BATCH, 1, generator=generator),
+        constant_fields=torch.rand(N_BATCH, 8, 12, 1, generator=generator),
+    )
+
+
+def forecast(
+    emulator: EncoderProcessorDecoder, batch: Batch, rows: slice = slice(None), **settings: int
+) -> torch.Tensor:
+    windows = emulator.forecast(
+        batch.input_fields[rows],
+        5,
+        trajectory=list(range(N_BATCH))[rows],
+        scalars=batch.scalars[rows],
+        constant_fields=batch.constant_fields[rows],
+        **settings,
+    )
+    return torch.cat(list(windows), dim=2)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("processor", [DIRECT, FLOW])
+def test_every_pair_of_encoder_and_processor_trains_and_forecasts(encoder: str, processor: object) -> None:
+    emulator, batch = make_emulator(encoder, processor), make_batch()
+    terms = emulator.loss(batch, Noise([(0, i) for i in range(N_BATCH)]))
+    terms["loss"].backward()
+    assert torch.isfinite(terms["loss"])
+    assert all(p.grad is not None for p in emulator.processor.parameters())
+    n_members = 1 if emulator.deterministic else 3
+    assert forecast(emulator, batch, n_members=3, seed=0).shape == (N_BATCH, n_members, 5, 8, 12, 2)
+
+
+def test_a_forecast_does_not_depend_on_the_batch() -> None:
+    emulator, batch = make_emulator(), make_batch()
+    whole = forecast(emulator, batch, n_members=3, seed=7)
+    parts = torch.cat([forecast(emulator, batch, slice(i, i + 2), n_members=3, seed=7) for i in range(0, N_BATCH, 2)])
+    torch.testing.assert_close(whole, parts)
+    assert not torch.allclose(whole, forecast(emulator, batch, n_members=3, seed=8))
+    torch.testing.assert_close(whole[:, :2], forecast(emulator, batch, n_members=2, seed=7))
+
+
+def test_members_differ_and_a_forecast_is_in_physical_units() -> None:
+    found = forecast(make_emulator(), make_batch(), n_members=3, seed=0)
+    assert (found[:, 0] - found[:, 1]).abs().mean() > 0
+    means = found.mean((0, 1, 2, 3, 4))
+    assert abs(means[0] - 10) < 5
+    assert abs(means[1] + 3) < 2
+
+
+def test_rollout_refuses_fields_of_another_shape() -> None:
+    with pytest.raises(ValueError, match=r"takes \(B, 3, 8, 12, 2\)"):
+        make_emulator().rollout(torch.zeros(1, 2, 8, 12, 2), n_steps=1)
+
+
+@pytest.mark.parametrize("encoder", ["identity", "permute_concat"])
+def test_field_space_encoders_lose_nothing(encoder: str) -> None:
+    emulator, x = make_emulator(encoder), make_batch().input_fields
+    torch.testing.assert_close(emulator.reconstruct(x), x)
+    torch.testing.assert_close(emulator.decode_fields(emulator.encode_fields(x)), x)
+
+
+def test_a_frozen_autoencoder_is_shared_and_never_trained() -> None:
+    emulator = make_emulator()
+    emulator.train()
+    assert not any(p.requires_grad for p in emulator.autoencoder.parameters())
+    assert not emulator.autoencoder.training
+    averaged = copy.deepcopy(emulator)
+    assert averaged.autoencoder is emulator.autoencoder
+    assert averaged.processor is not emulator.processor
+
+
+def test_end_to_end_training_reaches_encoder_and_decoder() -> None:
+    emulator = make_emulator(frozen=False)
+    terms = emulator.loss(make_batch(), Noise([(0, i) for i in range(N_BATCH)]))
+    assert set(terms) == {"loss", "prediction", "reconstruction"}
+    terms["loss"].backward()
+    assert all(p.grad is not None for p in emulator.parameters() if p.requires_grad)
+
+
+def test_latents_are_scaled_to_unit_moments() -> None:
+    emulator, batch = make_emulator(), make_batch()
+    emulator.fit_latents(iter([batch]))
+    z = emulator.encode_fields(batch.input_fields)
+    torch.testing.assert_close(z.flatten(0, -2).mean(0), torch.zeros(6), atol=1e-4, rtol=0)
+    torch.testing.assert_close(z.flatten(0, -2).std(0), torch.ones(6), atol=1e-2, rtol=0)
+    assert (emulator.processor.increment_scale > 0).all()
+
+
+def test_scalars_and_constant_fields_change_a_forecast() -> None:
+    emulator, batch = make_emulator(), make_batch()
+    known = {"scalars": batch.scalars, "constant_fields": batch.constant_fields}
+
+    def predict(**changes: torch.Tensor) -> torch.Tensor:
+        return emulator.rollout(batch.input_fields, 2, **{**known, **changes})
+
+    assert not torch.allclose(predict(), predict(scalars=batch.scalars + 1))
+    assert not torch.allclose(predict(), predict(constant_fields=batch.constant_fields + 1))
+
+
+def test_encoded_spec_counts_merged_frames() -> None:
+    merged = Autoencoder(PermuteConcatEncoder(SPEC), IdentityBottleneck(), PermuteConcatEncoder(SPEC).mirror())
+    spec = encoded_spec(merged, SPEC, N_INPUT, N_OUTPUT)
+    assert (spec.n_steps_input, spec.n_channels_input) == (1, N_INPUT * 2)
+    assert (spec.n_steps_output, spec.n_channels_output) == (1, N_OUTPUT * 2)
+
+
+def test_weights_go_back_into_a_blank_model() -> None:
+    trained = make_emulator()
+    blank = build_blank(
+        functools.partial(assemble_emulator, DC, IdentityBottleneck, FLOW),
+        SPEC,
+        {"n_steps_input": N_INPUT, "n_steps_output": N_OUTPUT, "stride": 1},
+    )
+    state = {f"model.{name}": value for name, value in trained.state_dict().items()}
+    load_weights(blank, {"state_dict": state}, file="toy.ckpt")
+    batch = make_batch()
+    torch.testing.assert_close(forecast(trained, batch, seed=0), forecast(blank, batch, seed=0))
+
+
+def test_weights_that_do_not_fit_are_named() -> None:
+    emulator = make_emulator()
+    state = {f"model.{name}": value for name, value in emulator.state_dict().items()}
+    state["model.normaliser.mean"] = torch.zeros(3)
+    del state["model.normaliser.std"]
+    state["model.other"] = torch.zeros(1)
+    with pytest.raises(
+        CheckpointError, match=r"normaliser.mean is .*normaliser.std is missing.*other is not in the model"
+    ):
+        load_weights(emulator, {"state_dict": state}, file="toy.ckpt")
+
+
+def test_an_autoencoder_forecasts_the_truth_encoded_and_decoded() -> None:
+    model: AutoencoderModel = assemble_autoencoder(
+        DC, IdentityBottleneck, spec=SPEC, normaliser=Normaliser(torch.tensor([10.0, -3.0]), torch.tensor([2.0, 0.5]))
+    )
+    batch = make_batch()
+    windows = list(model.forecast(batch.input_fields[:, :1], N_OUTPUT, truth=batch.output_fields))
+    found = torch.cat(windows, dim=2)
+    assert found.shape == (N_BATCH, 1, N_OUTPUT, 8, 12, 2)
+    torch.testing.assert_close(found[:, 0], model.reconstruct(batch.output_fields))

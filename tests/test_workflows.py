@@ -1,0 +1,215 @@
+"""The main job, end to end, at toy size: simulate, train, continue, evaluate, reopen, forecast."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import autocast
+from autocast.runs.launch import run
+from autocast.runs.request import Request
+from autocast.runs.using import forecast, inspect, simulate
+
+pytestmark = pytest.mark.e2e
+
+SIMULATION = ("simulator.grid_shape=[16,16]", "simulator.n_frames=10", "splits={train: 6, valid: 2, test: 3}")
+SMALL = ("trainer.max_epochs=2", "datamodule.batch_size=16")
+SMALL_EPD = (*SMALL, "model.processor.backbone.width=8", "model.processor.backbone.levels=1")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "reaction_diffusion"
+    assert simulate(Request("simulate", SIMULATION, dataset=str(path))) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory with an autoencoder, an emulator of its latents, and an evaluation."""
+    directory = tmp_path_factory.mktemp("runs") / "rd" / "00"
+    shared = {"dataset": str(dataset), "workdir": directory}
+    assert run(Request("ae", SMALL, **shared)) == 0
+    assert run(Request("epd", SMALL_EPD, autoencoder=str(directory), **shared)) == 0
+    assert run(Request("eval", ("eval.n_members=3", "eval.save_rollouts=true"), workdir=directory)) == 0
+    return directory
+
+
+def test_the_run_directory_holds_what_it_should(trained: Path) -> None:
+    for name in (
+        "autoencoder.yaml",
+        "autoencoder.ckpt",
+        "encoder_processor_decoder.yaml",
+        "encoder_processor_decoder.ckpt",
+        "ae/checkpoints/last.ckpt",
+        "epd/metrics.jsonl",
+        "eval/config.yaml",
+        "eval/metrics.csv",
+        "eval/rollout_metrics.csv",
+        "eval/report.html",
+        ".autocast/ae/train/DONE.json",
+        ".autocast/epd/train/DONE.json",
+        ".autocast/epd/eval/DONE.json",
+    ):
+        assert (trained / name).is_file(), name
+    assert list((trained / "eval" / "videos").iterdir())
+
+
+def test_a_stage_records_where_it_comes_from(trained: Path, dataset: Path) -> None:
+    record = json.loads((trained / ".autocast/epd/train/run.json").read_text())
+    digest = json.loads((dataset / "manifest.json").read_text())["digest"]
+    assert record["data_digest"] == digest
+    assert [parent["role"] for parent in record["parents"]] == ["autoencoder_checkpoint"]
+    assert record["spec"]["channel_names"] == ["u", "v"]
+    assert {"uid", "argv", "packages", "seeds", "signature"} <= record.keys()
+
+
+def test_one_line_of_metrics_per_epoch(trained: Path) -> None:
+    lines = [json.loads(line) for line in (trained / "epd/metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert all({"lr", "is_best", "train/loss", "val/objective", "val/vrmse"} <= line.keys() for line in lines)
+
+
+def test_checkpoints_load_without_executing_anything(trained: Path) -> None:
+    for name in ("autoencoder.ckpt", "encoder_processor_decoder.ckpt"):
+        checkpoint = torch.load(trained / name, weights_only=True)
+        assert {"state_dict", "optimizer_states", "autocast"} <= checkpoint.keys()
+
+
+def test_load_and_rollout_in_python(trained: Path) -> None:
+    emulator = autocast.load(str(trained))
+    x = torch.randn(2, 1, 16, 16, 2)
+    found = emulator.rollout(x, n_steps=3, n_members=4, seed=1)
+    assert found.shape == (2, 4, 3, 16, 16, 2)
+    torch.testing.assert_close(found, emulator.rollout(x, n_steps=3, n_members=4, seed=1))
+
+
+def test_an_evaluation_repeats_to_the_byte(trained: Path) -> None:
+    assert run(Request("eval", ("eval.n_members=3", "eval.video=false", "eval.name=2"), workdir=trained)) == 0
+    for name in ("metrics.csv", "rollout_metrics.csv"):
+        assert (trained / "eval" / name).read_bytes() == (trained / "eval-2" / name).read_bytes()
+
+
+def test_another_batch_size_gives_the_same_scores(trained: Path) -> None:
+    words = ("eval.n_members=3", "eval.video=false", "eval.name=3", "eval.batch_size=2")
+    assert run(Request("eval", words, workdir=trained)) == 0
+    one, other = (_values(trained / name / "rollout_metrics.csv", lead=5) for name in ("eval", "eval-3"))
+    assert one.keys() == other.keys()
+    np.testing.assert_allclose(list(one.values()), list(other.values()), rtol=1e-5, atol=1e-5)
+
+
+def test_an_evaluation_that_is_there_is_not_repeated(trained: Path) -> None:
+    before = (trained / "eval/report.html").stat().st_mtime_ns
+    assert run(Request("eval", ("eval.n_members=3", "eval.save_rollouts=true"), workdir=trained)) == 0
+    assert run(Request("eval", ("eval.n_members=2",), workdir=trained)) == 2
+    assert (trained / "eval/report.html").stat().st_mtime_ns == before
+
+
+def test_the_scored_rollouts_are_kept(trained: Path) -> None:
+    with h5py.File(trained / "eval/rollouts.hdf5") as h:
+        assert h["t0_fields/u"].shape == (3 * 3, 10, 16, 16)
+
+
+def test_a_reopened_run_keeps_its_own_settings(trained: Path) -> None:
+    frozen = yaml.safe_load((trained / "encoder_processor_decoder.yaml").read_text())
+    assert frozen["model"]["processor"]["backbone"]["width"] == 8
+    used = yaml.safe_load((trained / "eval/config.yaml").read_text())
+    assert used["model"] == frozen["model"]
+    assert used["datamodule"]["batch_size"] == 16
+
+
+def test_forecast_streams_to_a_file(trained: Path, dataset: Path, tmp_path: Path) -> None:
+    wanted = {"source": str(dataset), "out": tmp_path / "f.hdf5", "n_steps": 4, "n_members": 2, "split": "test"}
+    words = {"seed": 0, "batch_size": 2, **wanted}
+    assert forecast(str(trained), words, output_base=None, overwrite=False, json=False, dry_run=False) == 0
+    emulator = autocast.load(str(trained))
+    with h5py.File(dataset / "data/test/reaction_diffusion.hdf5") as h:
+        x = torch.tensor(np.stack([h["t0_fields/u"][:, :1], h["t0_fields/v"][:, :1]], axis=-1))
+    expected = emulator.rollout(x, 4, n_members=2, seed=0).flatten(0, 1)
+    with h5py.File(tmp_path / "f.hdf5") as h:
+        assert h["t0_fields/u"].shape == (6, 5, 16, 16)
+        np.testing.assert_allclose(h["t0_fields/u"][:, 1:], expected[..., 0], rtol=1e-4, atol=1e-5)
+
+
+def test_inspect_draws(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("sheet.png", "film.mp4"):
+        assert inspect(str(dataset), video=tmp_path / name, json=False, dry_run=False) == 0
+        assert (tmp_path / name).stat().st_size > 1000
+    assert inspect(str(dataset), video=None, json=True, dry_run=False) == 0
+    assert '"findings": []' in capsys.readouterr().out.rpartition("film.mp4")[2]
+
+
+def test_an_autoencoder_is_evaluated_by_itself(dataset: Path, tmp_path: Path) -> None:
+    assert run(Request("ae", SMALL, dataset=str(dataset), workdir=tmp_path / "a")) == 0
+    assert run(Request("eval", ("eval.video=false",), workdir=tmp_path / "a")) == 0
+    models = {row["model"] for row in _rows(tmp_path / "a/eval/rollout_metrics.csv")}
+    assert models == {"model"}
+
+
+def test_an_end_to_end_emulator_and_the_ensemble_train(dataset: Path, tmp_path: Path) -> None:
+    words = ("trainer.max_epochs=1", "model.encoder=dc", "model.processor=ensemble")
+    assert run(Request("epd", words, dataset=str(dataset), workdir=tmp_path / "e")) == 0
+    lines = (tmp_path / "e/epd/metrics.jsonl").read_text().splitlines()
+    assert "train/loss/reconstruction" in json.loads(lines[0])
+
+
+def test_a_killed_training_goes_on(dataset: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "killed"
+    words = ["datamodule.batch_size=16", "trainer.max_epochs=40", "checkpoint.every_n_epochs=5"]
+    command = [sys.executable, "-m", "autocast", "ae", "--dataset", str(dataset), "--workdir", str(directory), *words]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    metrics = directory / "ae/metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not metrics.is_file() or len(metrics.read_text().splitlines()) < 3:
+        assert process.poll() is None, "the training ended before it could be killed"
+        assert time.monotonic() < deadline, "the training never got to its third epoch"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (directory / ".autocast/ae/train/DONE.json").exists()
+    assert run(Request("ae", resume_from=str(directory))) == 0
+    epochs = [json.loads(line)["epoch"] for line in metrics.read_text().splitlines()]
+    assert epochs == list(range(1, 41))
+    assert (directory / ".autocast/ae/train/DONE.json").is_file()
+    assert autocast.load(str(directory)).reconstructs
+
+
+def test_a_finished_run_says_so_and_a_longer_one_goes_on(dataset: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "longer"
+    request = Request("ae", SMALL, dataset=str(dataset), workdir=directory)
+    assert run(request) == 0
+    assert run(request) == 0
+    assert run(Request("ae", resume_from=str(directory))) == 0
+    lines = (directory / "ae/metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 2
+    assert run(Request("ae", ("trainer.max_epochs=3",), resume_from=str(directory))) == 0
+    assert len((directory / "ae/metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_what_cannot_be_built_is_refused_before_anything_is_written(dataset: Path, tmp_path: Path) -> None:
+    words = ("model.encoder.widths=[8,8,8,8,8,8]", "model.encoder.blocks=[1,1,1,1,1,1]")
+    assert run(Request("ae", words, dataset=str(dataset), workdir=tmp_path / "no")) == 2
+    assert not (tmp_path / "no").exists()
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    with file.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def _values(file: Path, *, lead: int) -> dict[tuple[str, ...], float]:
+    names = ("model", "metric", "kind", "lead_time", "channel")
+    rows = (row for row in _rows(file) if int(row["lead_time"]) <= lead and not row["metric"].startswith("psrmse"))
+    return {tuple(row[name] for name in names): float(row["value"]) for row in rows}
