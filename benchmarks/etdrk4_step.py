@@ -51,8 +51,8 @@ def main() -> None:
             "n_threads": arguments.n_threads,
             "n_repeats": arguments.n_repeats,
             "n_inner": arguments.n_inner,
-            "platform": platform.platform(terse=True),
-            "machine": platform.machine(),
+            "platform": platform.system(),
+            "cpu": cpu_model(),
             "python": platform.python_version(),
             "torch": torch.__version__,
         },
@@ -108,6 +108,11 @@ def make_transforms(dtype: torch.dtype, batch_size: int) -> Callable[[], None]:
             torch.fft.rfft2(product)
 
     return transforms
+
+
+def cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if platform.system() == "Linux" else []
+    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

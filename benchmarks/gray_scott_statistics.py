@@ -161,15 +161,15 @@ def compare(statistic: str, value: float, resampled: np.ndarray, published: floa
 
 
 def by_case(simulator: GrayScott, records: list[dict]) -> list[dict]:
-    """Mean of A and B for each pair and kind, to see where a difference comes from."""
+    """Mean and final std of A and B for each pair and kind, to see where a difference comes from."""
     rows = []
     for pair in simulator.feed_kill:
         for kind in KINDS:
             chosen = [record for record in records if simulator.case(record["seed"]) == (pair, kind)]
-            if chosen:
-                means = {name: np.mean([r[name] for r in chosen], axis=0).round(5).tolist() for name in ("first",)}
-                final = np.mean([r["final_std"] for r in chosen], axis=0).round(5).tolist()
-                rows.append({"F_k": pair, "initial": kind, "mean": means["first"], "final_std": final})
+            row = {"F_k": pair, "initial": kind, "n_trajectories": len(chosen)}
+            for name, key in (("mean", "first"), ("final_std", "final_std")):
+                row[name] = np.mean([record[key] for record in chosen], axis=0).round(5).tolist()
+            rows.append(row)
     return rows
 
 
@@ -181,12 +181,17 @@ def describe_run(arguments: argparse.Namespace, records: list[dict]) -> dict:
         "seconds_per_trajectory": float(np.median([record["seconds"] for record in records])),
         "n_threads": arguments.n_threads,
         "n_resamples": N_RESAMPLES,
-        "platform": platform.platform(terse=True),
-        "machine": platform.machine(),
+        "platform": platform.system(),
+        "cpu": cpu_model(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
+
+
+def cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if platform.system() == "Linux" else []
+    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

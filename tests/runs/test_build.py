@@ -22,15 +22,15 @@ class Refusing:
 @pytest.fixture(autouse=True)
 def own_package(tmp_path, monkeypatch):
     """A package in the working directory, allowed by name."""
-    (tmp_path / "own_parts.py").write_text(PARTS)
+    (tmp_path / "built_parts.py").write_text(PARTS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [path for path in sys.path if path])
-    monkeypatch.delitem(sys.modules, "own_parts", raising=False)
-    monkeypatch.setenv("AUTOCAST_TARGETS", "own_parts")
+    monkeypatch.delitem(sys.modules, "built_parts", raising=False)
+    monkeypatch.setenv("AUTOCAST_TARGETS", "built_parts")
 
 
 def leaf(**values):
-    return OmegaConf.create({"model": {"part": {"_target_": "own_parts.Pair", **values}}}).model.part
+    return OmegaConf.create({"model": {"part": {"_target_": "built_parts.Pair", **values}}}).model.part
 
 
 def test_lists_reach_the_constructor_as_plain_lists():
@@ -50,11 +50,11 @@ def test_a_partial_leaf_without_completions_stays_a_partial():
 
 
 def test_leaves_inside_leaves_are_constructed():
-    assert build(leaf(first={"_target_": "own_parts.Pair", "first": 5})).first.first == 5
+    assert build(leaf(first={"_target_": "built_parts.Pair", "first": 5})).first.first == 5
 
 
 def test_plain_mappings_are_leaves_too():
-    assert build({"_target_": "own_parts.Pair", "first": 1}).first == 1
+    assert build({"_target_": "built_parts.Pair", "first": 1}).first == 1
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_plain_mappings_are_leaves_too():
     [
         ({"_target_": "os.getcwd"}, (), "model.part._target_: os.getcwd is not allowed"),
         ({"first": {"_target_": "os.getcwd"}}, (), "model.part.first._target_"),
-        ({"_target_": "own_parts.Nothing"}, (), "model.part"),
-        ({"_target_": "own_parts.Refusing", "size": 3}, (), "size must be even"),
+        ({"_target_": "built_parts.Nothing"}, (), "model.part"),
+        ({"_target_": "built_parts.Refusing", "size": 3}, (), "size must be even"),
         ({"first": 1, "third": 3}, (), "model.part"),
         ({"first": 1}, (1,), "takes no arguments"),
         ({"_partial_": True}, (1, 2, 3, 4), "model.part"),
