@@ -71,6 +71,7 @@ class ToyModel(nn.Module):
     def __init__(self, deterministic=False):
         super().__init__()
         self.deterministic = deterministic
+        self.reconstructs = False
         self.scale = nn.Parameter(torch.tensor(0.05))
         self.calls = []
 
