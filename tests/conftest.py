@@ -1,7 +1,11 @@
 """Shared fixtures: one thread per test process, and no trace of the user's own settings."""
 
+import json
 import os
+import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,3 +28,42 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def root() -> Path:
     """The repository."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def read_wandb() -> Callable[[Path], tuple[str, dict[str, Any], list[dict[str, Any]]]]:
+    """Reads run id, config and history from the file of an offline W&B run."""
+    return _read_wandb
+
+
+def _read_wandb(file: Path) -> tuple[str, dict[str, Any], list[dict[str, Any]]]:
+    from wandb.proto import wandb_internal_pb2
+
+    config, history, run_id = {}, [], ""
+    for data in _log_records(file.read_bytes()):
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        run_id = record.run.run_id or run_id
+        for change in [*record.run.config.update, *record.config.update]:
+            config[change.key] = json.loads(change.value_json)
+        if record.HasField("history"):
+            items = record.history.item
+            history.append({item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items})
+    return run_id, config, history
+
+
+def _log_records(content: bytes) -> Iterator[bytes]:
+    """Records of LevelDB's log format: a 7-byte file header, then blocks of 32 KiB."""
+    assert content[:4] == b":W&B"
+    position, parts = 7, []
+    while position + 7 <= len(content):
+        left_in_block = 2**15 - position % 2**15
+        if left_in_block < 7:
+            position += left_in_block
+            continue
+        _, length, kind = struct.unpack("<IHB", content[position : position + 7])
+        parts.append(content[position + 7 : position + 7 + length])
+        position += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield b"".join(parts)
+            parts = []

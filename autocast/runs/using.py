@@ -27,6 +27,8 @@ from autocast.runs.request import Request
 
 WORKFLOWS = "autocast.workflows"
 NOTHING_DONE = "nothing was written, nothing was started"
+DATA_PATH = "datamodule.data_path"
+"""Its problem is that the data are not there, which does not matter to a config that is only shown."""
 CONFIGS = ("ae", "epd", "train-eval", "eval", "simulate")
 """Commands that have a config."""
 
@@ -137,9 +139,10 @@ def show_config(request: Request) -> int:
         screen.document(config)
     else:
         screen.yaml(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    if composition.problems:
-        screen.problems(composition.problems)
-    return USAGE if composition.problems else DONE
+    problems = [problem for problem in composition.problems if problem.subject != DATA_PATH]
+    if problems:
+        screen.problems(problems)
+    return USAGE if problems else DONE
 
 
 def config_request(words: tuple[str, ...], request: Request) -> Request:

@@ -111,7 +111,7 @@ def execute(words: list[str], folder: Path) -> None:
 
 
 def shell(text: str, folder: Path) -> None:
-    execute(["bash", "-euc", TOYS + text], folder)
+    execute(["bash", "-ec", TOYS + text], folder)
 
 
 @pytest.fixture(scope="session")

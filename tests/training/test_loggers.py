@@ -1,5 +1,3 @@
-import json
-import struct
 from pathlib import Path
 
 import pytest
@@ -16,48 +14,14 @@ def draw(model, directory):
     return [file]
 
 
-def read_wandb(directory):
-    """Run id, config and history of an offline run."""
-    from wandb.proto import wandb_internal_pb2
-
-    (file,) = directory.glob("wandb/offline-run-*/*.wandb")
-    config, history, run_id = {}, [], None
-    for data in log_records(file.read_bytes()):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        run_id = record.run.run_id or run_id
-        for change in [*record.run.config.update, *record.config.update]:
-            config[change.key] = json.loads(change.value_json)
-        if record.HasField("history"):
-            items = record.history.item
-            history.append({item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items})
-    return run_id, config, history
-
-
-def log_records(content):
-    """Records of LevelDB's log format: a 7-byte file header, then blocks of 32 KiB."""
-    assert content[:4] == b":W&B"
-    position, parts = 7, []
-    while position + 7 <= len(content):
-        left_in_block = 2**15 - position % 2**15
-        if left_in_block < 7:
-            position += left_in_block
-            continue
-        _, length, kind = struct.unpack("<IHB", content[position : position + 7])
-        parts.append(content[position + 7 : position + 7 + length])
-        position += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            yield b"".join(parts)
-            parts = []
-
-
-def test_wandb_offline_holds_config_id_each_step_once_and_pictures(train, tmp_path, capfd):
+def test_wandb_offline_holds_config_id_each_step_once_and_pictures(train, tmp_path, capfd, read_wandb):
     logger = WandbLogger(project="autocast", mode="offline", id="abc123", name="toy", save_dir=tmp_path)
     train(loggers={"wandb": logger}, callbacks={"samples": Samples(draw, every_n_epochs=2)})
 
     assert "wandb" not in "".join(capfd.readouterr())
     wandb.teardown()  # waits for the service, which writes the file
-    run_id, config, history = read_wandb(tmp_path)
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    run_id, config, history = read_wandb(file)
     assert run_id == "abc123"
     assert config["seed"] == 42
     steps = [record["trainer/global_step"] for record in history if "trainer/global_step" in record]
