@@ -45,6 +45,7 @@ class AutoencoderModel(nn.Module):
     reconstructs = True
     n_steps_input = 1
     n_steps_output = 1
+    stride = 1
 
     def __init__(self, autoencoder: Autoencoder, *, spec: FieldSpec, normaliser: Normaliser):
         super().__init__()

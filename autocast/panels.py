@@ -67,7 +67,7 @@ def evaluation(model: Any, datamodule: FieldDataModule, settings: EvaluationSett
     return [
         ("data", _data(datamodule)),
         ("rollout", f"{n} test trajectories · {_count(n_members, 'member')} · {length} · seed {settings.seed}"),
-        ("against", ", ".join(settings.baselines) or "nothing"),
+        ("against", "the truth" if model.reconstructs else ", ".join(settings.baselines) or "nothing"),
         ("on", device),
     ]
 
@@ -78,7 +78,7 @@ def evaluated(job: Job, result: EvaluationResult, findings: list[Finding], repor
     rows = [(MARKS[finding.mark], finding.text) for finding in findings]
     rows += [("scores", f"{directory / 'metrics.csv'}, {directory / 'rollout_metrics.csv'}"), ("report", str(report))]
     verdict = [{"topic": f.topic, "mark": f.mark, "text": f.text} for f in findings]
-    then = f"open {report}" if job.kind == "ae" else _forecast_command(job)
+    then = f"open {report}" if result.reconstructs else _forecast_command(job, deterministic=result.deterministic)
     products = [directory / name for name in ("metrics.csv", "rollout_metrics.csv", "report.html")]
     return Outcome({"scores": headline(result), "verdict": verdict}, rows, then, products)
 
@@ -220,7 +220,8 @@ def _model(job: Job, model: Any) -> str:
 
 def _recipe(config: dict[str, Any]) -> str:
     trainer, optimizer = config["trainer"], config["optimizer"]
-    length = f"{trainer['max_epochs']} epochs" if trainer["max_epochs"] != -1 else f"{trainer['max_steps']} steps"
+    epochs, steps = trainer["max_epochs"], trainer["max_steps"]
+    length = _count(epochs, "epoch") if epochs != -1 else _count(steps, "step")
     ema = config["callbacks"].get("ema", {}).get("decay")
     words = [
         length,
@@ -247,9 +248,10 @@ def _evaluation_command(job: Job) -> str:
     return f"autocast eval --workdir {job.directory.quoted} eval.name={'again' if name is None else f'{name}-again'}"
 
 
-def _forecast_command(job: Job) -> str:
-    data = job.config["datamodule"]["data_path"]
-    return f"autocast forecast {job.directory.quoted} --from {shlex.quote(str(data))} --n-members 8 --out forecast.hdf5"
+def _forecast_command(job: Job, *, deterministic: bool) -> str:
+    data = shlex.quote(str(job.config["datamodule"]["data_path"]))
+    members = "" if deterministic else " --n-members 8"
+    return f"autocast forecast {job.directory.quoted} --from {data}{members} --out forecast.hdf5"
 
 
 def _class_name(leaf: dict[str, Any]) -> str:

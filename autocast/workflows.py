@@ -17,6 +17,7 @@ from autocast.preflight import preflight
 from autocast.runs.build import build
 from autocast.runs.console import Screen
 from autocast.runs.directory import RunDirectory, default_output_base, find_run, run_of_file
+from autocast.runs.environment import read_dotenv, recorded_targets_allowed
 from autocast.runs.job import Job, Outcome
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def forecast(request: ForecastRequest, console: Screen) -> Outcome:
         seed=request.seed,
     )
     with panels.Progress(console, "forecasting") as progress:
-        write_forecast(plan, request.out, batch_size=request.batch_size or 8, progress=progress.update)
+        write_forecast(plan, request.out, batch_size=request.batch_size, progress=progress.update)
     return panels.forecasted(plan, request.out)
 
 
@@ -136,6 +137,7 @@ def load_model(run: str | Path | RunDirectory) -> EncoderProcessorDecoder:
     Raises:
         LaunchError: There is no such run, or nothing in it to load yet.
     """
+    read_dotenv()
     file = Path(run) if isinstance(run, str | Path) and Path(run).is_file() else None
     if isinstance(run, RunDirectory):
         directory = run
@@ -146,7 +148,8 @@ def load_model(run: str | Path | RunDirectory) -> EncoderProcessorDecoder:
     kind = directory.kind_to_evaluate()
     if kind is None:
         raise LaunchError(f"{directory.path}: nothing to load yet; its training has written no checkpoint.")
-    return _load(directory, kind, None, file)
+    with recorded_targets_allowed(directory.recorded_targets(kind)):
+        return _load(directory, kind, None, file)
 
 
 def _load(directory: RunDirectory, kind: str, config: Mapping[str, Any] | None, file: Path | None) -> Any:

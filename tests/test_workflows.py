@@ -141,6 +141,10 @@ def test_forecast_streams_to_a_file(trained: Path, dataset: Path, tmp_path: Path
     with h5py.File(tmp_path / "f.hdf5") as h:
         assert h["t0_fields/u"].shape == (6, 5, 16, 16)
         np.testing.assert_allclose(h["t0_fields/u"][:, 1:], expected[..., 0], rtol=1e-4, atol=1e-5)
+    again = {**words, "source": str(tmp_path / "f.hdf5"), "out": tmp_path / "g.hdf5"}
+    assert forecast(str(trained), again, output_base=None, overwrite=False, json=False, dry_run=False) == 0
+    with h5py.File(tmp_path / "g.hdf5") as h:
+        assert h["t0_fields/u"].shape == (12, 5, 16, 16)
 
 
 def test_inspect_draws(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,7 @@ class Plan:
     def spec(self) -> FieldSpec:
         """Of the file: the source's, with the origin of every forecast among the scalars."""
         spec = self.source.spec
-        names = (*spec.scalar_names, *ORIGIN_NAMES)
+        names = (*self.model.spec.scalar_names, *ORIGIN_NAMES)
         return dataclasses.replace(spec, scalar_names=names, time_step=spec.time_step * self.model.stride)
 
 
@@ -64,12 +64,7 @@ def plan_forecast(
         DataError: The source has other fields than the model, too few frames, or none to compare with and no length.
     """
     trajectories = open_file(source) if Path(source).is_file() else open_split(source, split)
-    ours, theirs = model.spec, trajectories.spec
-    for what in ("channel_names", "grid_shape", "boundary", "scalar_names"):
-        if getattr(ours, what) != getattr(theirs, what):
-            raise DataError(
-                f"{source}: {what} is {getattr(theirs, what)}; the emulator was trained on {getattr(ours, what)}."
-            )
+    _check_fields(source, model.spec, trajectories.spec)
     shortest = min(trajectories.n_steps(i) for i in range(trajectories.n_trajectories))
     left = len(range(0, shortest, model.stride)) - model.n_steps_input
     if left < 0:
@@ -78,6 +73,16 @@ def plan_forecast(
         raise DataError(f"{source}: holds initial frames only. Say how far to forecast: --n-steps N.")
     n_members = 1 if model.deterministic else n_members
     return Plan(model, trajectories, n_steps or left, n_members, seed)
+
+
+def _check_fields(source: str, ours: FieldSpec, theirs: FieldSpec) -> None:
+    """A source has the emulator's fields and scalars; where an earlier forecast came from does not matter."""
+    if theirs.scalar_names[-len(ORIGIN_NAMES) :] == ORIGIN_NAMES:
+        theirs = dataclasses.replace(theirs, scalar_names=theirs.scalar_names[: -len(ORIGIN_NAMES)])
+    for what in ("channel_names", "grid_shape", "boundary", "scalar_names"):
+        found, wanted = getattr(theirs, what), getattr(ours, what)
+        if found != wanted:
+            raise DataError(f"{source}: {what} is {found}; the emulator was trained on {wanted}.")
 
 
 def write_forecast(plan: Plan, file: Path, *, batch_size: int, progress: Progress) -> None:
@@ -103,7 +108,7 @@ def _windows(plan: Plan, writer: WellWriter, numbers: range) -> Iterator[np.ndar
     model, source = plan.model, plan.source
     stop = (model.n_steps_input - 1) * model.stride + 1
     initial = np.stack([source.read(i, 0, stop, model.stride) for i in numbers])
-    scalars = np.stack([source.scalars(i) for i in numbers])
+    scalars = np.stack([source.scalars(i)[: model.spec.n_scalars] for i in numbers])
     constant = [fields for i in numbers if (fields := source.constant_fields(i)) is not None]
     for row, number in enumerate(numbers):
         for member in range(plan.n_members):

@@ -47,9 +47,10 @@ def draw_samples(model: Any, directory: Path, *, trajectories: Trajectories) -> 
         directory: Gets the pictures.
         trajectories: A split.
     """
-    n_input = model.n_steps_input
-    n_steps = min(N_STEPS, trajectories.n_steps(0) - n_input)
-    frames = torch.from_numpy(trajectories.read(0, 0, n_input + n_steps))[None].to(model.normaliser.mean.device)
+    n_input, stride = model.n_steps_input, model.stride
+    n_frames = min(n_input + N_STEPS, len(range(0, trajectories.n_steps(0), stride)))
+    read = trajectories.read(0, 0, (n_frames - 1) * stride + 1, stride)
+    frames, n_steps = torch.from_numpy(read)[None].to(model.normaliser.mean.device), n_frames - n_input
     truth = frames[:, n_input:]
     known = {"scalars": _row(trajectories.scalars(0), frames), "constant_fields": None}
     constant_fields = trajectories.constant_fields(0)

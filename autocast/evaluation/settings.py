@@ -44,6 +44,8 @@ class EvaluationSettings:
     def from_config(cls, section: Mapping[str, Any]) -> EvaluationSettings:
         """The settings of a config section, whose empty values are defaults."""
         given: dict[str, Any] = {key: _frozen(value) for key, value in section.items() if value is not None}
+        if "windows" in given:
+            given["windows"] = tuple(map(str, given["windows"]))  # a window of one lead time may be a number
         return cls(**given)
 
     def __post_init__(self) -> None:

@@ -97,11 +97,12 @@ def spectral_rmse(truth_power: Tensor, forecast_power: Tensor) -> dict[str, Tens
         forecast_power: The same, or broadcasting with it.
 
     Returns:
-        `(..., C)` by band. What is weaker than the rounding of the truth's strongest shell counts as that rounding.
+        `(..., C)` by band. Shells where the truth is weaker than the rounding of its strongest shell, as simulators
+        leave them when they dealias, hold no power to compare with and are left out; nan where a band has no other.
     """
     floor = ROUNDING * truth_power.amax(-2, keepdim=True) + torch.finfo(torch.float32).tiny
-    deviation = 1 - (forecast_power + floor) / (truth_power + floor)
+    squared = (1 - forecast_power / truth_power).square().where(truth_power > floor, torch.nan)
     return {
-        band: deviation[..., shells, :].square().mean(-2).sqrt()
+        band: squared[..., shells, :].nanmean(-2).sqrt()
         for band, shells in band_shells(truth_power.shape[-2]).items()
     }

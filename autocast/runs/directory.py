@@ -94,6 +94,10 @@ class RunDirectory:
     def run_record(self, kind: str, stage: str) -> dict[str, Any]:
         return json.loads(self.run_file(kind, stage).read_text())
 
+    def recorded_targets(self, kind: str) -> str:
+        """What the user allowed to be constructed when a kind was trained here; nothing where no record is."""
+        return self.run_record(kind, TRAIN)["user_targets"] if self.run_file(kind, TRAIN).is_file() else ""
+
     def done_record(self, kind: str, stage: str) -> dict[str, Any] | None:
         file = self.done_file(kind, stage)
         return json.loads(file.read_text()) if file.is_file() else None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 TARGETS = "AUTOCAST_TARGETS"
@@ -45,6 +46,24 @@ def own_config_dirs(config_dir: Path | None = None) -> list[Path]:
 def added_targets() -> tuple[str, ...]:
     """Packages that `AUTOCAST_TARGETS` allows, by name."""
     return tuple(re.split(r"[,:\s]+", text)) if (text := os.environ.get(TARGETS, "").strip(" ,:")) else ()
+
+
+def allow_recorded_targets(recorded: str) -> None:
+    """What a run was started with is allowed again, unless the environment says what is."""
+    if recorded:
+        os.environ.setdefault(TARGETS, recorded)
+
+
+@contextmanager
+def recorded_targets_allowed(recorded: str) -> Iterator[None]:
+    """Inside, what a run was started with is allowed, unless the environment says what is."""
+    said = TARGETS in os.environ
+    allow_recorded_targets(recorded)
+    try:
+        yield
+    finally:
+        if not said:
+            os.environ.pop(TARGETS, None)
 
 
 def is_allowed_target(target: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import time
 import traceback
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from autocast.errors import AutocastError, LaunchError
 from autocast.runs.console import Screen, duration
 from autocast.runs.directory import DONE as COMPLETE
 from autocast.runs.directory import TRAIN, RunDirectory
-from autocast.runs.environment import TARGETS, read_dotenv
+from autocast.runs.environment import allow_recorded_targets, read_dotenv
 from autocast.runs.events import this_process
 from autocast.runs.exits import DONE, FAILED, INTERRUPTED
 from autocast.runs.identity import fingerprint, write_json
@@ -64,8 +63,7 @@ def _job(workflow: str, directory: RunDirectory, stage: str, screen: Screen) -> 
     if kind is None or not directory.run_file(kind, stage).is_file():
         raise LaunchError(f"{directory.path}: no stage {stage} of {workflow} was launched here")
     record = directory.run_record(kind, stage)
-    if record["user_targets"]:
-        os.environ.setdefault(TARGETS, record["user_targets"])
+    allow_recorded_targets(record["user_targets"])
     return Job(
         workflow=workflow,
         directory=directory,

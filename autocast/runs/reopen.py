@@ -11,6 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 from autocast.errors import LaunchError
 from autocast.runs.compose import EPD, Composition, Reading, finish, read_request, set_data_path
 from autocast.runs.composer import Composer, Draft
+from autocast.runs.directory import KINDS, RunDirectory
+from autocast.runs.environment import allow_recorded_targets, read_dotenv
 from autocast.runs.problems import Problem
 from autocast.runs.request import Request
 from autocast.runs.spine import ROOTS, SECTIONS, dataclass_name
@@ -25,6 +27,7 @@ def reopen(request: Request, saved: Path) -> Composition:
         LaunchError: The file is not there or not the config of a run.
     """
     config = _load(saved)
+    _allow_own_targets(saved)
     reading = read_request(request, saved.stem if saved.stem in ROOTS else EPD)
     draft = Draft(config, {}, _preset_problems(request))
     notes = _bring_eval_up_to_date(config, reading.composer)
@@ -45,6 +48,14 @@ def _load(saved: Path) -> DictConfig:
         raise LaunchError(f"{saved} is not the config of a run: one has model, datamodule and eval.")
     OmegaConf.set_struct(config, True)
     return config
+
+
+def _allow_own_targets(saved: Path) -> None:
+    """Classes of the user's own that the run was trained with are found again."""
+    read_dotenv()
+    for kind, name in KINDS.items():
+        if name == saved.stem:
+            allow_recorded_targets(RunDirectory(saved.parent).recorded_targets(kind))
 
 
 def _bring_eval_up_to_date(config: DictConfig, composer: Composer) -> list[str]:

@@ -85,7 +85,7 @@ class Eval:
     batch_size: int | None = None
     max_rows: int | None = None
     seed: int = 0
-    windows: list[str] | None = None
+    windows: list[str | int] | None = None
     baselines: list[str] | None = None
     save_rollouts: bool = False
     video: bool = True

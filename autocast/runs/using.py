@@ -20,7 +20,7 @@ from autocast.runs.environment import datasets_dir, read_dotenv
 from autocast.runs.exits import DONE, USAGE
 from autocast.runs.identity import differences
 from autocast.runs.job import Outcome
-from autocast.runs.place import evaluation_place
+from autocast.runs.place import evaluation_place, read_config, saved_config
 from autocast.runs.provenance import command_line
 from autocast.runs.reopen import reopen
 from autocast.runs.request import Request
@@ -46,7 +46,8 @@ class ForecastRequest:
     n_members: int
     split: str
     seed: int
-    batch_size: int | None
+    batch_size: int
+    """Trajectories at once."""
 
 
 def simulate(request: Request, screen: Screen | None = None) -> int:
@@ -77,6 +78,8 @@ def inspect(dataset: str, *, video: Path | None, json: bool, dry_run: bool) -> i
     read_dotenv()
     screen = Screen(as_json=json)
     path = find_data(dataset)
+    if path.is_file():
+        raise DataError(f"{dataset}: a file. data inspect wants the directory of a data set, with data/ or train/ in it.")
     if dry_run:
         return _dry(screen, f"inspect  {path}", {"video": str(video or "")})
     return _close(screen, str(path), _call("inspect", screen, str(path), video=video))
@@ -110,19 +113,24 @@ def forecast(
     read_dotenv()
     screen = Screen(as_json=json)
     found = find_run(run, output_base or default_output_base())
-    request = ForecastRequest(run=found, **{**wanted, "source": str(find_data(wanted["source"]))})
-    kind = request.run.kind_to_evaluate()
+    kind = found.kind_to_evaluate()
     if kind is None or kind == "ae":
-        raise UpstreamError(
-            f"{request.run.path} has no emulator that was trained; it has {', '.join(request.run.kinds())}"
-        )
+        raise UpstreamError(f"{found.path} has no emulator that was trained; it has {', '.join(found.kinds())}")
+    source, batch_size = str(find_data(wanted["source"])), wanted["batch_size"] or _batch_size(found, kind)
+    request = ForecastRequest(run=found, **{**wanted, "source": source, "batch_size": batch_size})
     if request.out.exists() and not overwrite:
         raise LaunchError(f"--out {request.out}: is there already. Give another name, or --overwrite")
     title = f"{request.run.path} -> {request.out}"
     if dry_run:
-        details = {"from": request.source, "n_steps": request.n_steps, "n_members": request.n_members}
+        names = ("source", "n_steps", "n_members", "batch_size")
+        details = {name: getattr(request, name) for name in names}
         return _dry(screen, f"forecast  {title}", details)
     return _close(screen, f"done  {title}", _call("forecast", screen, request))
+
+
+def _batch_size(run: RunDirectory, kind: str) -> int:
+    """The batch size that an emulator was trained with."""
+    return read_config(saved_config(run, kind))["datamodule"]["batch_size"]
 
 
 def show_config(request: Request) -> int:

@@ -58,3 +58,14 @@ def test_spectral_error_finds_the_band_that_was_smoothed_away():
     errors = spectral_rmse(isotropic_power(x, grid), isotropic_power(smooth, grid))
     assert errors["tail"].item() == pytest.approx(1.0, abs=0.1)
     assert max(errors[band].item() for band in ("low", "mid", "high")) < 1e-4
+
+
+def test_shells_that_a_simulator_left_empty_are_not_compared():
+    grid = Grid((16,), (1.0,))
+    power = torch.ones(grid.n_shells, 1, dtype=torch.float64)
+    power[-2:] = 1e-17
+    forecast = power.clone()
+    forecast[-2:] = 1e-6
+    errors = spectral_rmse(power, forecast)
+    assert all(error == 0 for error in errors.values() if not error.isnan())
+    assert errors["low"] == 0
