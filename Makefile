@@ -1,8 +1,10 @@
-# Each target makes what it needs. PYTHON and VENV can be set: `make demo PYTHON=python3.12 VENV=/tmp/env`.
+# Each target makes what it needs. PYTHON, VENV and TORCH_INDEX can be set, the last to the address of PyTorch's wheels
+# for the CPU where the ordinary index gives a CUDA build: `make demo PYTHON=python3.12 TORCH_INDEX=ADDRESS`.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 .PHONY: demo test check docs clean
 
@@ -31,14 +33,14 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing into $(VENV) (once, some minutes)"
-	$(PIP) install --quiet --constraint constraints.txt --editable .
+	$(INSTALL) --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing the development tools into $(VENV) (once)"
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(INSTALL) --editable ".[dev]"
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(INSTALL) --editable ".[docs]"
 	@touch $@

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,24 @@ from autocast.data.headers import DatasetHeader, describe
 from autocast.errors import AutocastError, DataError
 from autocast.runs.build import build
 from autocast.runs.directory import TRAIN, RunDirectory, run_of_file
+from autocast.runs.place import Place, evaluation_place, read_config, training_place
 from autocast.runs.problems import Problem
 from autocast.runs.request import Request
 from autocast.types import FieldSpec
 
+FIELDS = ("channel_names", "grid_shape", "boundary")
 SPLITS = {"train": "training", "valid": "validation", "test": "evaluation"}
 
 
-def preflight(config: Mapping[str, Any], request: Request) -> tuple[list[Problem], list[str]]:
-    """Checks a resolved config against the data set that it names.
+TRAINED_WITH = ("n_steps_input", "n_steps_output", "stride")
+"""Settings of `datamodule` that a model was trained with and an evaluation keeps."""
 
-    A dry run imports no torch; a run that is about to start builds its model once, before anything is written.
+
+def preflight(config: Mapping[str, Any], request: Request) -> tuple[list[Problem], list[str]]:
+    """Checks a resolved config against the data set and the checkpoints that it names.
+
+    A dry run imports no torch; a run that is about to start builds its model once and loads what it is to be filled
+    with, before anything is written.
 
     Returns:
         The problems, and the checks that could not be made.
@@ -33,10 +40,12 @@ def preflight(config: Mapping[str, Any], request: Request) -> tuple[list[Problem
     problems = [*_missing_splits(header, request.command), *_short_trajectories(header, config)]
     if header.spec is None:
         return problems, [f"{path}: shapes and names are in a .pt file, which is read at the start"]
-    problems += _other_fields(config.get("autoencoder_checkpoint"), header.spec)
-    if request.dry_run or problems or request.command == "eval":
+    if request.command == "eval":
+        return [*problems, *_misfits(config, header.spec, evaluation_place(request))], []
+    problems += _other_fields(config, header.spec)
+    if request.dry_run:
         return problems, ["that the model can be built for these fields: needs torch, done at the start"]
-    return list(_model_problems(config, header.spec)), []
+    return problems or list(_model_problems(config, header.spec, training_place(request).init_from)), []
 
 
 def _missing_splits(header: DatasetHeader, command: str) -> Iterator[Problem]:
@@ -56,31 +65,59 @@ def _short_trajectories(header: DatasetHeader, config: Mapping[str, Any]) -> Ite
             yield Problem("datamodule.n_steps_input, n_steps_output, stride", message)
 
 
-def _other_fields(checkpoint: str | None, spec: FieldSpec) -> Iterator[Problem]:
+def _misfits(config: Mapping[str, Any], spec: FieldSpec, place: Place) -> Iterator[Problem]:
+    """An evaluation on other fields, or other steps, than the run was trained on."""
+    if place.saved is not None:
+        trained = read_config(place.saved)["datamodule"]
+        for key in TRAINED_WITH:
+            if config["datamodule"][key] != trained[key]:
+                yield Problem(
+                    f"datamodule.{key}", f"the run was trained with {trained[key]}, and its evaluation keeps it"
+                )
+    recorded = _recorded_spec(place.directory, place.kind) if place.directory else None
+    if recorded is not None:
+        for what, theirs, ours in _differences(recorded, spec, (*FIELDS, "scalar_names")):
+            message = (
+                f"has {what} {ours}; the run was trained on {theirs}. Give the data set it was trained on, or alike"
+            )
+            yield Problem(config["datamodule"]["data_path"], message)
+
+
+def _other_fields(config: Mapping[str, Any], spec: FieldSpec) -> Iterator[Problem]:
     """An autoencoder of other fields than the data set's."""
+    checkpoint = config.get("autoencoder_checkpoint")
     run = run_of_file(Path(checkpoint)) if checkpoint else None
-    trained = _recorded_spec(run) if run else None
+    trained = _recorded_spec(run, "ae") if run else None
     if trained is None:
         return
-    for what in ("channel_names", "grid_shape", "boundary"):
-        theirs, ours = getattr(trained, what), getattr(spec, what)
+    for what, theirs, ours in _differences(trained, spec, FIELDS):
+        message = f"was trained on fields with {what} {theirs}; those of {spec.dataset_name} have {ours}"
+        yield Problem("autoencoder_checkpoint", f"{message}. Train an autoencoder on this data set: autocast ae")
+
+
+def _differences(trained: FieldSpec, spec: FieldSpec, names: Sequence[str]) -> Iterator[tuple[str, Any, Any]]:
+    for name in names:
+        theirs, ours = getattr(trained, name), getattr(spec, name)
         if theirs != ours:
-            name = what.replace("_", " ")
-            yield Problem(
-                "autoencoder_checkpoint", f"was trained on fields with {name} {theirs}; those of {spec.dataset_name} "
-                f"have {ours}. Train an autoencoder on this data set: autocast ae"
-            )  # fmt: skip
+            yield name.replace("_", " "), theirs, ours
 
 
-def _recorded_spec(run: RunDirectory) -> FieldSpec | None:
-    record = run.run_record("ae", TRAIN) if run.run_file("ae", TRAIN).is_file() else {}
+def _recorded_spec(run: RunDirectory, kind: str) -> FieldSpec | None:
+    record = run.run_record(kind, TRAIN) if run.run_file(kind, TRAIN).is_file() else {}
     return FieldSpec.from_dict(record["spec"]) if "spec" in record else None
 
 
-def _model_problems(config: Mapping[str, Any], spec: FieldSpec) -> Iterator[Problem]:
-    from autocast.assembly import build_blank
+def _model_problems(config: Mapping[str, Any], spec: FieldSpec, init_from: Path | None) -> Iterator[Problem]:
+    from autocast.assembly import build_blank, load_autoencoder, load_weights, read_checkpoint
 
+    subject, source = "model", config.get("autoencoder_checkpoint")
     try:
-        build_blank(build(config["model"]), spec, config["datamodule"])
+        model = build_blank(build(config["model"]), spec, config["datamodule"])
+        if source:
+            subject = "autoencoder_checkpoint"
+            load_autoencoder(model, Path(source))
+        if init_from:
+            subject = "--init-from"
+            load_weights(model, read_checkpoint(init_from), init_from)
     except AutocastError as error:
-        yield Problem("model", str(error))
+        yield Problem(subject, str(error))

@@ -16,7 +16,7 @@ from autocast.errors import LaunchError
 from autocast.preflight import preflight
 from autocast.runs.build import build
 from autocast.runs.console import Screen
-from autocast.runs.directory import RunDirectory, default_output_base, find_run, run_of_file
+from autocast.runs.directory import default_output_base, find_run, run_of_file
 from autocast.runs.environment import read_dotenv, recorded_targets_allowed
 from autocast.runs.job import Job, Outcome
 
@@ -69,8 +69,8 @@ def evaluate(job: Job) -> Outcome:
     directory = job.directory.eval_dir(job.stage)
     settings = EvaluationSettings.from_config(section)
     datamodule = _open_data(job)
-    model = _load(job.directory, job.kind, job.config, Path(file) if file else None)
-    device = _device(job.config)
+    model = _load(Path(file) if file else job.directory.checkpoint_file(job.kind), job.config)
+    device = _device(job.config["trainer"]["accelerator"])
     job.header(panels.evaluation(model, datamodule, settings, device))
     with panels.Progress(job.console, "rolling out") as progress:
         result = score(model.to(device), datamodule, settings, directory, _listener(job, progress), device=device)
@@ -94,6 +94,7 @@ def simulate(config: dict[str, Any], console: Screen) -> Outcome:
             splits=config["splits"],
             seed=config["seed"],
             batch_size=config["batch_size"],
+            device=_device(),
             progress=progress.update,
         )
     return panels.simulated(summary)
@@ -119,7 +120,7 @@ def forecast(request: ForecastRequest, console: Screen) -> Outcome:
     from autocast.evaluation.forecast_file import plan_forecast, write_forecast
 
     plan = plan_forecast(
-        load_model(request.run),
+        load_model(request.checkpoint).to(_device()),
         request.source,
         split=request.split,
         n_steps=request.n_steps,
@@ -131,34 +132,30 @@ def forecast(request: ForecastRequest, console: Screen) -> Outcome:
     return panels.forecasted(plan, request.out)
 
 
-def load_model(run: str | Path | RunDirectory) -> EncoderProcessorDecoder:
-    """The emulator (or autoencoder) of a run directory, `<date>/<run-name>` or checkpoint file.
+def load_model(run: str | Path) -> EncoderProcessorDecoder:
+    """The emulator (or autoencoder) of a run directory, `<date>/<run-name>` or checkpoint file, on the CPU.
 
     Raises:
         LaunchError: There is no such run, or nothing in it to load yet.
     """
     read_dotenv()
-    file = Path(run) if isinstance(run, str | Path) and Path(run).is_file() else None
-    if isinstance(run, RunDirectory):
-        directory = run
-    elif file is not None:
-        directory = run_of_file(file) or RunDirectory(file.parent)
-    else:
-        directory = find_run(run, default_output_base())
+    file = Path(run)
+    directory = run_of_file(file) if file.is_file() else find_run(run, default_output_base())
+    if directory is None:
+        return _load(file)
     kind = directory.kind_to_evaluate()
     if kind is None:
         raise LaunchError(f"{directory.path}: nothing to load yet; its training has written no checkpoint.")
     with recorded_targets_allowed(directory.recorded_targets(kind)):
-        return _load(directory, kind, None, file)
+        return _load(file if file.is_file() else directory.checkpoint_file(kind))
 
 
-def _load(directory: RunDirectory, kind: str, config: Mapping[str, Any] | None, file: Path | None) -> Any:
+def _load(file: Path, config: Mapping[str, Any] | None = None) -> Any:
     """A trained model from its checkpoint alone. Settings of use, such as a sampler's number of steps, may come from
     another config than the one that it was trained with."""
     from autocast.assembly import build_blank, load_weights, read_checkpoint
     from autocast.types import FieldSpec
 
-    file = file or directory.checkpoint_file(kind)
     checkpoint = read_checkpoint(file)
     record = checkpoint["autocast"]
     parts = build((config or record["config"])["model"])
@@ -187,6 +184,9 @@ def _open_data(job: Job) -> FieldDataModule:
 
     L.seed_everything(job.config["seed"], verbose=False)
     datamodule = build(job.config["datamodule"])
+    known = job.directory.run_record(job.kind, job.stage).get("data_digest")
+    if known not in (None, datamodule.digest):
+        job.console.note(f"{datamodule.header.path}: not the data that this run was started with (another digest)")
     job.record(data_digest=datamodule.digest, spec=datamodule.spec.to_dict())
     return datamodule
 
@@ -283,7 +283,7 @@ def _listener(job: Job, progress: panels.Progress) -> Any:
     return listen
 
 
-def _device(config: Mapping[str, Any]) -> str:
+def _device(accelerator: str = "auto") -> str:
     import torch
 
-    return "cuda" if torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu" else "cpu"
+    return "cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu"

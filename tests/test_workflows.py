@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -145,6 +146,63 @@ def test_forecast_streams_to_a_file(trained: Path, dataset: Path, tmp_path: Path
     assert forecast(str(trained), again, output_base=None, overwrite=False, json=False, dry_run=False) == 0
     with h5py.File(tmp_path / "g.hdf5") as h:
         assert h["t0_fields/u"].shape == (12, 5, 16, 16)
+
+
+def test_forecast_uses_the_checkpoint_that_it_is_given(trained: Path, dataset: Path, tmp_path: Path) -> None:
+    older = tmp_path / "older.ckpt"
+    checkpoint = torch.load(trained / "epd/checkpoints/previous.ckpt", weights_only=True)
+    for value in checkpoint["state_dict"].values():
+        value += 0.1
+    torch.save(checkpoint, older)
+    file = trained / "epd/checkpoints/epoch-0007.ckpt"
+    older.rename(file)
+    try:
+        words = {"source": str(dataset), "out": tmp_path / "f.hdf5", "n_steps": 2, "n_members": 1, "split": "test"}
+        again = {**words, "out": tmp_path / "g.hdf5"}
+        for run_, wanted in ((str(trained), words), (str(file), again)):
+            wanted |= {"seed": 0, "batch_size": 2}
+            assert forecast(run_, wanted, output_base=None, overwrite=False, json=False, dry_run=False) == 0
+        with h5py.File(tmp_path / "f.hdf5") as f, h5py.File(tmp_path / "g.hdf5") as g:
+            assert not np.allclose(f["t0_fields/u"][:, 1:], g["t0_fields/u"][:, 1:])
+    finally:
+        file.unlink()
+
+
+def test_a_checkpoint_away_from_its_run_loads(trained: Path, tmp_path: Path) -> None:
+    file = tmp_path / "elsewhere.ckpt"
+    file.write_bytes((trained / "encoder_processor_decoder.ckpt").read_bytes())
+    x = torch.randn(1, 1, 16, 16, 2)
+    torch.testing.assert_close(autocast.load(str(file)).rollout(x, 2), autocast.load(str(trained)).rollout(x, 2))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("datamodule.stride=2",), "datamodule.stride"),
+        (("datamodule.n_steps_input=2",), "datamodule.n_steps_input"),
+        ((), "channel names"),
+    ],
+)
+def test_an_evaluation_of_other_data_or_steps_is_refused(
+    trained: Path, tmp_path: Path, words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = {}
+    if not words:
+        other["dataset"] = str(tmp_path / "gray_scott")
+        small = ("simulator.grid_shape=[16,16]", "simulator.n_frames=4", "splits={train: 2, valid: 1, test: 1}")
+        assert simulate(Request("simulate", ("simulator=gray_scott", *small), dataset=other["dataset"])) == 0
+    assert run(Request("eval", (*words, "eval.name=no"), workdir=trained, **other)) == 2
+    assert told in capsys.readouterr().err
+    assert not (trained / "eval-no").exists()
+
+
+def test_weights_that_do_not_fit_are_refused_before_anything_is_written(
+    trained: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = Request("ae", ("model.encoder.latent_channels=3",), dataset=str(dataset), workdir=tmp_path / "no")
+    assert run(dataclasses.replace(request, init_from=str(trained))) == 2
+    assert "--init-from" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
 
 
 def test_inspect_draws(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from autocast.cli import options
+from autocast.cli import completion, options
 from autocast.cli.building import group
 
 
@@ -15,7 +15,10 @@ def simulate(
     overrides: options.Overrides = None,
     dataset: Annotated[
         str | None,
-        typer.Option(help="Its name in $AUTOCAST_DATASETS or a directory; also the simulator, if there is one."),
+        typer.Option(
+            help="Its name in $AUTOCAST_DATASETS or a directory; also the simulator, if there is one.",
+            autocompletion=completion.data_sets_and_simulators,
+        ),
     ] = None,
     preset: options.Preset = None,
     config_dir: options.ConfigDir = None,
@@ -38,7 +41,14 @@ def simulate(
 
 
 def inspect(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A directory, or a name in $AUTOCAST_DATASETS.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET",
+            help="A directory, or a name in $AUTOCAST_DATASETS.",
+            autocompletion=completion.data_sets,
+        ),
+    ],
     video: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw a trajectory: .png or .mp4.")] = None,
     dry_run: options.DryRun = False,
     json: options.Json = False,

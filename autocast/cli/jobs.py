@@ -7,8 +7,13 @@ import typer
 from autocast.cli import options
 from autocast.cli.building import build
 
-WITHOUT_AUTOENCODER = ("ae", "eval")
-"""Commands that cannot be given one."""
+USELESS = {
+    "ae": ("autoencoder",),
+    "epd": (),
+    "train-eval": (),
+    "eval": ("autoencoder", "resume_from", "no_resume", "init_from", "preset"),
+}
+"""Options that a command has no use for."""
 
 
 def start(
@@ -63,4 +68,4 @@ def start(
 
 
 def command(name: str, text: str) -> typer.core.TyperCommand:
-    return build(start, name, text, without=["autoencoder"] if name in WITHOUT_AUTOENCODER else [])
+    return build(start, name, text, without=USELESS[name])

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from autocast.cli import completion
+
 RUN, DATA, HOW = "Which run", "Data and model", "How"
 
 Overrides = Annotated[
@@ -19,16 +21,39 @@ Overrides = Annotated[
 ]
 Dataset = Annotated[
     str | None,
-    typer.Option(help="A directory, a name in $AUTOCAST_DATASETS, or an option of datamodule/.", rich_help_panel=DATA),
+    typer.Option(
+        help="A directory, a name in $AUTOCAST_DATASETS, or an option of datamodule/.",
+        rich_help_panel=DATA,
+        autocompletion=completion.data_sets_and_options,
+    ),
 ]
 Autoencoder = Annotated[
     str | None,
-    typer.Option(metavar="RUN|CKPT", help="Work in the latent space of this autoencoder.", rich_help_panel=DATA),
+    typer.Option(
+        metavar="RUN|CKPT",
+        help="Work in the latent space of this autoencoder.",
+        rich_help_panel=DATA,
+        autocompletion=completion.runs,
+    ),
 ]
 InitFrom = Annotated[
-    str | None, typer.Option(metavar="RUN", help="Start from its weights (only those).", rich_help_panel=DATA)
+    str | None,
+    typer.Option(
+        metavar="RUN",
+        help="Start from its weights (only those).",
+        rich_help_panel=DATA,
+        autocompletion=completion.runs,
+    ),
 ]
-Preset = Annotated[str | None, typer.Option(metavar="NAME", help="A named set of overrides.", rich_help_panel=DATA)]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="A named set of overrides.",
+        rich_help_panel=DATA,
+        autocompletion=completion.presets,
+    ),
+]
 ConfigDir = Annotated[
     Path | None, typer.Option(metavar="DIR", help="A directory with configs of your own.", rich_help_panel=DATA)
 ]
@@ -41,7 +66,12 @@ RunName = Annotated[
 ]
 Workdir = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="The run directory itself, instead of the name's.", rich_help_panel=RUN),
+    typer.Option(
+        metavar="DIR",
+        help="The run directory itself, instead of the name's.",
+        rich_help_panel=RUN,
+        autocompletion=completion.run_directories,
+    ),
 ]
 OutputBase = Annotated[
     Path | None,
@@ -53,6 +83,7 @@ ResumeFrom = Annotated[
         metavar="CKPT|RUN|auto",
         help="Continue a run; auto: the one in this directory if it is unfinished.",
         rich_help_panel=RUN,
+        autocompletion=completion.runs,
     ),
 ]
 NoResume = Annotated[

@@ -101,7 +101,7 @@ def _baselines(model: Forecasts, datamodule: EvaluationData, plan: Plan, device:
         datamodule.split("train"),
         n_steps_input=model.n_steps_input,
         n_steps_output=model.n_steps_output,
-        stride=datamodule.steps.stride,
+        stride=model.stride,
     )
     found = {name: baseline_forecaster(step) for name, step in steps.items()}
     if RECONSTRUCTION in names:
@@ -127,7 +127,6 @@ def _recorder(plan: Plan, out_dir: Path) -> Any:
         lengths=plan.lengths,
         n_members=plan.n_members,
         n_steps_input=plan.test.n_steps_input,
-        stride=plan.test.stride,
     )
 
 

@@ -23,6 +23,8 @@ class Forecasts(Protocol):
 
     n_steps_input: int
     n_steps_output: int
+    stride: int
+    """Frames of the data from one step to the next."""
     reconstructs: bool
     """Whether a "forecast" is the truth encoded and decoded: an autoencoder alone."""
 

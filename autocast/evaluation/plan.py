@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -34,11 +34,6 @@ class EvaluationData(Protocol):
     @property
     def digest(self) -> str: ...
 
-    @property
-    def steps(self) -> Any:
-        """Its `stride` is the frames from one step to the next."""
-        ...
-
     def split(self, name: str) -> Trajectories: ...
 
 
@@ -48,6 +43,7 @@ class Plan:
 
     settings: EvaluationSettings
     spec: FieldSpec
+    """Its time step is that of the rollout."""
     test: TestTrajectories
     lengths: list[int]
     """Steps that each trajectory is scored for."""
@@ -104,7 +100,7 @@ def make_plan(model: Forecasts, datamodule: EvaluationData, settings: Evaluation
     """
     if model.reconstructs:
         settings = dataclasses.replace(settings, baselines=())
-    test = TestTrajectories(datamodule.split("test"), model.n_steps_input, settings.n_steps, datamodule.steps.stride)
+    test = TestTrajectories(datamodule.split("test"), model.n_steps_input, settings.n_steps, model.stride)
     lengths = test.lengths
     n_members = 1 if model.deterministic else settings.n_members
     batch_size = settings.batch_size or datamodule.batch_size
@@ -113,7 +109,8 @@ def make_plan(model: Forecasts, datamodule: EvaluationData, settings: Evaluation
     chosen = chosen_trajectories(settings.batch_indices, datamodule.batch_size, len(lengths))
     notes = _notes(settings, lengths, len(chosen), n_batches=-(-len(lengths) // datamodule.batch_size))
     kept = chosen[: settings.max_videos]
-    return Plan(settings, datamodule.spec, test, lengths, n_members, batch_size, kept, notes)
+    spec = dataclasses.replace(datamodule.spec, time_step=datamodule.spec.time_step * model.stride)
+    return Plan(settings, spec, test, lengths, n_members, batch_size, kept, notes)
 
 
 def _notes(settings: EvaluationSettings, lengths: list[int], n_chosen: int, n_batches: int) -> list[str]:

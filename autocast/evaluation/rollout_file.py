@@ -53,12 +53,10 @@ class RolloutRecorder:
 
 @contextmanager
 def recorded_rollouts(
-    file: Path, spec: FieldSpec, *, lengths: Sequence[int], n_members: int, n_steps_input: int, stride: int
+    file: Path, spec: FieldSpec, *, lengths: Sequence[int], n_members: int, n_steps_input: int
 ) -> Iterator[RolloutRecorder]:
     """A recorder of `file`, which appears when the rollouts are complete."""
     n_steps = max(lengths)
-    recorded = dataclasses.replace(
-        spec, scalar_names=(*spec.scalar_names, *ORIGIN_NAMES), time_step=spec.time_step * stride
-    )
+    recorded = dataclasses.replace(spec, scalar_names=(*spec.scalar_names, *ORIGIN_NAMES))
     with well_file(file, recorded, n_trajectories=len(lengths) * n_members, n_steps=n_steps_input + n_steps) as writer:
         yield RolloutRecorder(writer, n_members=n_members, n_steps_input=n_steps_input, n_steps=n_steps)

@@ -103,6 +103,5 @@ def spectral_rmse(truth_power: Tensor, forecast_power: Tensor) -> dict[str, Tens
     floor = ROUNDING * truth_power.amax(-2, keepdim=True) + torch.finfo(torch.float32).tiny
     squared = (1 - forecast_power / truth_power).square().where(truth_power > floor, torch.nan)
     return {
-        band: squared[..., shells, :].nanmean(-2).sqrt()
-        for band, shells in band_shells(truth_power.shape[-2]).items()
+        band: squared[..., shells, :].nanmean(-2).sqrt() for band, shells in band_shells(truth_power.shape[-2]).items()
     }

@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
+from autocast.runs.changes import Changes, changes
 from autocast.runs.console import Screen
 from autocast.runs.directory import KINDS
-from autocast.runs.identity import differences
 from autocast.runs.plan import Checker, Plan, Preparation
 from autocast.runs.provenance import command_line
 from autocast.runs.request import Request
@@ -23,17 +23,21 @@ def show(request: Request, preparation: Preparation, checker: Checker, screen: S
         The exit code: that of the first stage which would not start, else 0.
     """
     defaults = {} if request.verbose else _defaults(preparation.plans[0], checker)
-    documents = [_document(plan, preparation, defaults) for plan in preparation.plans]
+    differences = [changes(defaults, plan.config) for plan in preparation.plans]
     if request.json:
+        documents = [
+            _document(plan, preparation, found) for plan, found in zip(preparation.plans, differences, strict=True)
+        ]
         screen.document(documents[0] if len(documents) == 1 else {"stages": documents})
     else:
-        for plan, document in zip(preparation.plans, documents, strict=True):
-            _print(plan, document, screen, whole=request.verbose)
+        for plan, found in zip(preparation.plans, differences, strict=True):
+            _print_job(plan, preparation, screen)
+            _print_config(plan.config, None if request.verbose else found, screen)
         screen.line("nothing was written, nothing was started")
     return next((plan.decision.exit_code for plan in preparation.plans if plan.decision.exit_code), 0)
 
 
-def _document(plan: Plan, preparation: Preparation, defaults: dict[str, Any]) -> dict[str, Any]:
+def _document(plan: Plan, preparation: Preparation, found: Changes) -> dict[str, Any]:
     return {
         "run": str(plan.directory.path),
         "kind": plan.kind,
@@ -41,9 +45,10 @@ def _document(plan: Plan, preparation: Preparation, defaults: dict[str, Any]) ->
         "action": plan.decision.action,
         "message": plan.decision.message,
         "argv": command_line(),
-        "job": [plan.workflow, str(plan.directory.path), plan.stage],
+        "job": _job(plan),
         "config": plan.config,
-        "changes": {key: new for key, (_, new) in differences(defaults, plan.config).items()},
+        "changes": found.values,
+        "removed": list(found.removed),
         "problems": [],
         "not_checked": list(preparation.skipped),
     }
@@ -54,32 +59,33 @@ def _defaults(plan: Plan, checker: Checker) -> dict[str, Any]:
     return defaults
 
 
-def _print(plan: Plan, document: dict[str, Any], screen: Screen, *, whole: bool) -> None:
+def _job(plan: Plan) -> list[str]:
+    """The three words that the job would be given."""
+    return [plan.workflow, str(plan.directory.path), plan.stage]
+
+
+def _print_job(plan: Plan, preparation: Preparation, screen: Screen) -> None:
     rows = [
-        ("command", shlex.join(document["argv"])),
-        ("job", " ".join(document["job"])),
+        ("command", shlex.join(command_line())),
+        ("job", " ".join(_job(plan))),
         ("preflight", "no problems"),
-        *(("not checked", check) for check in document["not_checked"]),
+        *(("not checked", check) for check in preparation.skipped),
     ]
     screen.panel(f"{plan.kind} {plan.stage}  {plan.directory.path}  would {_verb(plan)}", rows)
     if plan.decision.message:
         screen.note(plan.decision.message)
-    if whole:
-        screen.yaml(yaml.safe_dump(plan.config, sort_keys=False, allow_unicode=True))
-        return
-    screen.line(
-        "config, where it differs from the defaults (all of it with -v):"
-        if document["changes"]
-        else "config: the defaults"
-    )
-    screen.yaml("\n".join(f"{key}: {_inline(value)}" for key, value in document["changes"].items()))
+
+
+def _print_config(config: dict[str, Any], found: Changes | None, screen: Screen) -> None:
+    """A config where it differs from the defaults, or whole."""
+    if found is None:
+        screen.yaml(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    elif not found.lines:
+        screen.line("config: the defaults")
+    else:
+        screen.line("config, where it differs from the defaults (all of it with -v):")
+        screen.yaml("\n".join(found.lines))
 
 
 def _verb(plan: Plan) -> str:
     return {"nothing": "not start", "refuse": "be refused"}.get(plan.decision.action, plan.decision.action)
-
-
-def _inline(value: Any) -> str:
-    return (
-        yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True).removesuffix("\n...\n").strip()
-    )

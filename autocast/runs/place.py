@@ -101,7 +101,8 @@ def evaluation_place(request: Request) -> Place:
     notes = _notes(request)
     if run.state(kind) == UNFINISHED:
         notes += (f"{run.path}: the {kind} run is unfinished; its best checkpoint so far is evaluated",)
-    return Place(kind, stage, named or run, saved=saved, checkpoint=checkpoint, notes=notes)
+    directory = named if typed and named else run  # `--workdir rd/00` may have meant the run of that name
+    return Place(kind, stage, directory, saved=saved, checkpoint=checkpoint, notes=notes)
 
 
 def evaluation_stage(request: Request) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ import yaml
 from omegaconf import OmegaConf
 
 from autocast.errors import DataError, LaunchError
+from autocast.runs.changes import changes
 from autocast.runs.compose import compose, compose_defaults
 from autocast.runs.console import Screen
 from autocast.runs.directory import RunDirectory, UpstreamError, default_output_base, find_run
 from autocast.runs.environment import datasets_dir, read_dotenv
 from autocast.runs.exits import DONE, USAGE
-from autocast.runs.identity import differences
 from autocast.runs.job import Outcome
 from autocast.runs.place import evaluation_place, read_config, saved_config
 from autocast.runs.provenance import command_line
@@ -38,6 +39,7 @@ class ForecastRequest:
     """What a forecast is made from, and where it goes."""
 
     run: RunDirectory
+    checkpoint: Path
     source: str
     """A data set or a file in The Well's layout."""
     out: Path
@@ -64,8 +66,9 @@ def simulate(request: Request, screen: Screen | None = None) -> int:
     config: Any = OmegaConf.to_container(composition.config, resolve=True)
     if request.dry_run:
         defaults: Any = OmegaConf.to_container(compose_defaults("simulate"), resolve=True)
-        changes = {key: new for key, (_, new) in differences(defaults, config).items()}
-        return _dry(screen, f"simulate  {config['data_path']}", {"config": config, "changes": changes})
+        found = changes(defaults, config)
+        details = {"config": config, "changes": found.values, "removed": list(found.removed)}
+        return _dry(screen, f"simulate  {config['data_path']}", details, found.rows)
     return _close(screen, f"done  {config['data_path']}", _call("simulate", screen, config))
 
 
@@ -79,7 +82,9 @@ def inspect(dataset: str, *, video: Path | None, json: bool, dry_run: bool) -> i
     screen = Screen(as_json=json)
     path = find_data(dataset)
     if path.is_file():
-        raise DataError(f"{dataset}: a file. data inspect wants the directory of a data set, with data/ or train/ in it.")
+        raise DataError(
+            f"{dataset}: a file. data inspect wants the directory of a data set, with data/ or train/ in it."
+        )
     if dry_run:
         return _dry(screen, f"inspect  {path}", {"video": str(video or "")})
     return _close(screen, str(path), _call("inspect", screen, str(path), video=video))
@@ -117,7 +122,10 @@ def forecast(
     if kind is None or kind == "ae":
         raise UpstreamError(f"{found.path} has no emulator that was trained; it has {', '.join(found.kinds())}")
     source, batch_size = str(find_data(wanted["source"])), wanted["batch_size"] or _batch_size(found, kind)
-    request = ForecastRequest(run=found, **{**wanted, "source": source, "batch_size": batch_size})
+    checkpoint = Path(run) if Path(run).is_file() else found.checkpoint_file(kind)
+    request = ForecastRequest(
+        run=found, checkpoint=checkpoint, **{**wanted, "source": source, "batch_size": batch_size}
+    )
     if request.out.exists() and not overwrite:
         raise LaunchError(f"--out {request.out}: is there already. Give another name, or --overwrite")
     title = f"{request.run.path} -> {request.out}"
@@ -175,11 +183,13 @@ def _close(screen: Screen, title: str, outcome: Outcome) -> int:
     return DONE
 
 
-def _dry(screen: Screen, title: str, details: dict[str, Any]) -> int:
+def _dry(screen: Screen, title: str, details: dict[str, Any], rows: Sequence[tuple[str, str]] | None = None) -> int:
+    """Shows what would be done; `rows` are what a reader sees of the details, by default all that has a value."""
     if screen.as_json:
         screen.document({"argv": command_line(), **details})
         return DONE
-    rows = [(key, str(value)) for key, value in details.get("changes", details).items() if value not in (None, "")]
+    if rows is None:
+        rows = [(key, str(value)) for key, value in details.items() if value not in (None, "")]
     screen.panel(title, [("command", shlex.join(command_line())), *rows])
     screen.line(NOTHING_DONE)
     return DONE

@@ -76,8 +76,8 @@ def test_the_eval_token_is_kept_among_the_words(call: Callable[..., int], reques
     assert requests[0].run_name == "00"
 
 
-@pytest.mark.parametrize("command", ["ae", "epd", "train-eval", "eval"])
-def test_commands_that_run_jobs_share_their_options(call: Callable[..., int], requests: list[Request], command: str):
+@pytest.mark.parametrize("command", ["ae", "epd", "train-eval"])
+def test_commands_that_train_share_their_options(call: Callable[..., int], requests: list[Request], command: str):
     words = "--workdir w --output-base o --resume-from auto --init-from r --preset p --mode slurm --cluster c"
     switches = "--no-resume --overwrite --detach --dry-run --json -v --config-dir d"
     assert call(command, *words.split(), *switches.split()) == 0
@@ -98,6 +98,13 @@ def test_commands_that_run_jobs_share_their_options(call: Callable[..., int], re
         json=True,
         verbose=True,
     )
+
+
+def test_an_evaluation_has_the_options_that_it_has_a_use_for(call: Callable[..., int], requests: list[Request]):
+    assert call("eval", "--workdir", "w", "--overwrite", "--dry-run", "--json") == 0
+    assert requests == [Request("eval", workdir=Path("w"), overwrite=True, dry_run=True, json=True)]
+    for words in (("--resume-from", "r"), ("--init-from", "r"), ("--preset", "p"), ("--no-resume",)):
+        assert call("eval", *words) == 2
 
 
 def test_only_emulators_are_given_an_autoencoder(call: Callable[..., int], requests: list[Request]):
@@ -125,6 +132,12 @@ def test_the_version_is_printed(call: Callable[..., int], capsys: pytest.Capture
 def test_a_users_mistake_is_one_message(call: Callable[..., int], capsys: pytest.CaptureFixture[str]):
     assert call("forecast", "rd/00", "--from", "waves", "--out", "f.h5") == 4
     assert capsys.readouterr().err.startswith("no such run: rd/00.")
+
+
+def test_a_data_set_is_a_directory(call: Callable[..., int], capsys: pytest.CaptureFixture[str]):
+    Path("waves.hdf5").touch()
+    assert call("data", "inspect", "waves.hdf5") == 2
+    assert capsys.readouterr().err.startswith("waves.hdf5: a file. data inspect wants the directory")
 
 
 def test_an_interrupt_is_130(call: Callable[..., int], monkeypatch: pytest.MonkeyPatch):

@@ -68,8 +68,9 @@ class ToyModel(nn.Module):
 
     n_steps_input, n_steps_output = TI, TO
 
-    def __init__(self, deterministic=False):
+    def __init__(self, deterministic=False, stride=1):
         super().__init__()
+        self.stride = stride
         self.deterministic = deterministic
         self.reconstructs = False
         self.scale = nn.Parameter(torch.tensor(0.05))
@@ -94,13 +95,12 @@ class ToyModel(nn.Module):
         return x + 0.01
 
 
-def make_data(n_test=5, n_frames=10, batch_size=2, stride=1):
+def make_data(n_test=5, n_frames=10, batch_size=2):
     splits = {"train": ToyTrajectories(6, 12, seed=0), "test": ToyTrajectories(n_test, n_frames, seed=1)}
     return SimpleNamespace(
         spec=splits["test"].spec,
         digest="abc",
         batch_size=batch_size,
-        steps=SimpleNamespace(stride=stride),
         split=splits.__getitem__,
     )
 
@@ -124,8 +124,8 @@ def test_tables_hold_every_score_once(tmp_path):
     windows = pd.read_csv(tmp_path / "metrics.csv")
     assert set(windows.window) == {"all", "1", "2:4"}
     assert (windows.n_trajectories == 5).all()
-    assert np.isfinite(scores.value).all()
-    assert np.isfinite(windows.value).all()
+    for table in (scores, windows):  # sine waves have no power in some bands, where there is nothing to compare
+        assert set(table[~np.isfinite(table.value)].metric) <= {f"psrmse_{band}" for band in ("mid", "high", "tail")}
 
 
 def test_units_are_physical_and_named(tmp_path):
@@ -222,7 +222,7 @@ def test_trajectories_of_different_lengths_are_scored_to_their_ends(tmp_path):
 
 def test_stride_and_length_are_respected(tmp_path):
     settings = dataclasses.replace(SETTINGS, n_steps=2)
-    result = evaluate(ToyModel(), make_data(stride=2), settings, tmp_path)
+    result = evaluate(ToyModel(stride=2), make_data(), settings, tmp_path)
     frames = make_data().split("test").read(2, 0, 10)[::2]
     np.testing.assert_array_equal(result.examples[0].truth, frames[TI : TI + 2])
     np.testing.assert_array_equal(result.examples[0].initial, frames[:TI])
@@ -275,6 +275,10 @@ def test_settings_that_make_no_sense_are_refused(section, message):
 
 def test_empty_settings_are_the_defaults():
     assert EvaluationSettings.from_config({"metrics": None, "n_steps": None}) == EvaluationSettings()
+
+
+def test_a_window_of_one_lead_time_may_be_a_number():
+    assert EvaluationSettings.from_config({"windows": [1, "2:4"]}).windows == ("1", "2:4")
 
 
 def test_windows_end_where_the_rollout_ends():

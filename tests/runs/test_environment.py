@@ -6,12 +6,14 @@ import pytest
 
 from autocast.runs.environment import (
     added_targets,
+    allow_recorded_targets,
     datasets_dir,
     is_allowed_target,
     is_secret_key,
     is_secret_variable,
     own_config_dirs,
     read_dotenv,
+    recorded_targets_allowed,
     redact,
 )
 
@@ -60,6 +62,29 @@ def test_only_known_packages_and_added_ones_may_be_constructed_from(monkeypatch)
     assert is_allowed_target("mine.X")
     assert is_allowed_target("theirs.models.Y")
     assert not is_allowed_target("theirs.other.Y")
+
+
+def test_what_a_run_was_started_with_holds_again_unless_the_environment_says_otherwise(monkeypatch):
+    monkeypatch.setenv("AUTOCAST_TARGETS", "mine")
+    allow_recorded_targets("theirs")
+    assert added_targets() == ("mine",)
+    monkeypatch.delenv("AUTOCAST_TARGETS")
+    allow_recorded_targets("")
+    assert "AUTOCAST_TARGETS" not in os.environ
+    allow_recorded_targets("theirs")
+    assert added_targets() == ("theirs",)
+
+
+def test_the_targets_of_several_runs_do_not_mix(monkeypatch):
+    monkeypatch.delenv("AUTOCAST_TARGETS", raising=False)
+    for recorded in ("one", "other", ""):
+        with recorded_targets_allowed(recorded):
+            assert added_targets() == ((recorded,) if recorded else ())
+    assert "AUTOCAST_TARGETS" not in os.environ
+    monkeypatch.setenv("AUTOCAST_TARGETS", "mine")
+    with recorded_targets_allowed("theirs"):
+        assert added_targets() == ("mine",)
+    assert added_targets() == ("mine",)
 
 
 def test_own_config_directories_are_the_flag_then_the_environment(tmp_path, monkeypatch):

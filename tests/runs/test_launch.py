@@ -7,6 +7,7 @@ import shlex
 import sys
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -342,6 +343,23 @@ def test_a_dry_run_writes_nothing(run: Run, command: str, capsys: pytest.Capture
     assert list(Path().iterdir()) == []
 
 
+def test_a_dry_run_tells_what_differs_and_what_is_gone(workflows: types.ModuleType, capsys: pytest.CaptureFixture[str]):
+    def without_encoder(request: Request) -> Composition:
+        config = OmegaConf.create(DEFAULTS)
+        del config.model.encoder
+        return Composition(config, [])
+
+    request = Request("ae", workdir=Path("w"), dry_run=True)
+    assert start(request, CHECKER, Screen()) == 0
+    assert "config: the defaults\nnothing was written" in capsys.readouterr().out
+    checker = replace(CHECKER, compose=without_encoder)
+    assert start(request, checker, Screen()) == 0
+    assert "\nmodel.encoder   removed\n" in capsys.readouterr().out
+    assert start(replace(request, json=True), checker, Screen(as_json=True)) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["changes"], document["removed"]) == ({}, ["model.encoder"])
+
+
 def test_a_verbose_dry_run_shows_the_whole_config(run: Run, capsys: pytest.CaptureFixture[str]):
     run("ae", dry_run=True, verbose=True)
     assert "data_path: datasets/waves" in capsys.readouterr().out
@@ -411,6 +429,13 @@ def test_eval_takes_the_emulator_else_the_autoencoder(run: Run):
     run("epd")
     assert run("eval", "eval.name=2", date="rd", run_name="00") == 0
     assert HERE.kind_of_stage("eval-2") == "epd"
+
+
+def test_a_run_is_evaluated_where_it_is_found(run: Run):
+    run("epd")
+    assert run("eval", workdir=Path("rd/00")) == 0
+    assert HERE.state("epd", "eval") == DONE
+    assert not Path("rd").exists()
 
 
 def test_a_second_evaluation_needs_a_name(run: Run, capsys: pytest.CaptureFixture[str]):

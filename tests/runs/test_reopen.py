@@ -8,6 +8,8 @@ from omegaconf import OmegaConf
 
 from autocast.errors import LaunchError
 from autocast.runs.compose import compose
+from autocast.runs.directory import RunDirectory
+from autocast.runs.identity import write_json
 from autocast.runs.reopen import reopen
 from autocast.runs.request import Request
 
@@ -47,6 +49,27 @@ def test_the_saved_config_comes_back_as_it_was(saved):
     composition = run(saved)
     assert not composition.problems
     assert OmegaConf.to_container(composition.config) == yaml.safe_load(saved.read_text())
+
+
+def test_a_window_of_one_lead_time_may_be_a_number(saved):
+    composition = run(saved, "eval.windows=[1,2:4]")
+    assert not composition.problems
+    assert composition.config.eval.windows == [1, "2:4"]
+    assert [p.subject for p in run(saved, "eval.windows=[1.5]").problems] == ["eval.windows=[1.5]"]
+
+
+def test_classes_of_the_users_own_are_found_again(saved, workplace, monkeypatch):
+    (workplace / "ours.py").write_text("class Mine:\n    def __init__(self, spec, *, width: int = 3): ...\n")
+    mine = {"_target_": "ours.Mine", "_partial_": True, "width": 4}
+    edit(saved, lambda config: config["model"].update(processor=mine))
+    monkeypatch.setenv("AUTOCAST_TARGETS", "restored by the fixture")
+    monkeypatch.delenv("AUTOCAST_TARGETS")
+    assert [p.subject for p in run(saved).problems] == ["model.processor._target_"]
+    write_json(RunDirectory(saved.parent).run_file("epd", "train"), {"user_targets": "ours"})
+    assert not run(saved).problems
+    assert [p.subject for p in run(saved, "model.processor.widht=5").problems] == ["model.processor.widht=5"]
+    monkeypatch.setenv("AUTOCAST_TARGETS", "theirs")
+    assert [p.subject for p in run(saved).problems] == ["model.processor._target_"]
 
 
 def test_overrides_win_over_what_was_saved(saved):

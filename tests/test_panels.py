@@ -1,0 +1,66 @@
+"""What panels say: nothing that is not so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from autocast import panels
+from autocast.evaluation.settings import EvaluationSettings
+from autocast.runs.directory import RunDirectory
+
+CONFIG = {
+    "trainer": {"max_epochs": 1, "max_steps": -1, "precision": "32-true"},
+    "optimizer": {"algorithm": {"_target_": "torch.optim.AdamW"}, "learning_rate": 1e-3},
+    "callbacks": {},
+    "datamodule": {"batch_size": 4, "data_path": "data sets/waves"},
+    "seed": 1,
+}
+
+
+def job(kind: str = "epd") -> Any:
+    return SimpleNamespace(config=CONFIG, kind=kind, directory=RunDirectory(Path("outputs/rd/00")))
+
+
+def datamodule() -> Any:
+    spec = SimpleNamespace(dataset_name="waves", grid_shape=(8, 12), n_channels=2)
+    split = SimpleNamespace(n_trajectories=3, n_steps=lambda i: 5)
+    header = SimpleNamespace(splits={"train": 1, "test": 1})
+    steps = {"n_steps_input": 1, "n_steps_output": 2}
+    return SimpleNamespace(spec=spec, header=header, split=lambda name: split, in_memory=lambda: True, **steps)
+
+
+def evaluated(**facts: Any) -> str:
+    result: Any = SimpleNamespace(windows=None, **{"reconstructs": False, "deterministic": False, **facts})
+    return panels.evaluated(job(), result, [], Path("outputs/rd/00/eval/report.html")).next_command
+
+
+@pytest.mark.parametrize(("reconstructs", "said"), [(False, "persistence, climatology"), (True, "the truth")])
+def test_a_reconstruction_is_compared_with_the_truth_alone(reconstructs: bool, said: str):
+    model = SimpleNamespace(deterministic=True, reconstructs=reconstructs)
+    settings = EvaluationSettings(baselines=("persistence", "climatology"))
+    assert dict(panels.evaluation(model, datamodule(), settings, "cpu"))["against"] == said
+
+
+@pytest.mark.parametrize(
+    ("trainer", "said"),
+    [
+        ({}, "1 epoch"),
+        ({"max_epochs": 2}, "2 epochs"),
+        ({"max_epochs": -1, "max_steps": 1}, "1 step"),
+        ({"max_epochs": -1, "max_steps": 30}, "30 steps"),
+    ],
+)
+def test_the_length_of_a_training(trainer: dict, said: str):
+    config = {**CONFIG, "trainer": {**CONFIG["trainer"], **trainer}}
+    assert panels._recipe(config).split(" · ")[0] == said
+
+
+def test_the_next_command_asks_only_an_ensemble_for_members():
+    plain = "autocast forecast outputs/rd/00 --from 'data sets/waves' --out forecast.hdf5"
+    assert evaluated(deterministic=True) == plain
+    assert evaluated() == plain.replace(" --out", " --n-members 8 --out")
+    assert evaluated(reconstructs=True) == "open outputs/rd/00/eval/report.html"
