@@ -67,16 +67,17 @@ def assemble_emulator(  # noqa: PLR0913
     )
 
 
-def build_blank(model: Callable[..., Any], spec: FieldSpec, windows: Mapping[str, Any]) -> Any:
+def build_blank(kind: str, model: Callable[..., Any], spec: FieldSpec, windows: Mapping[str, Any]) -> Any:
     """A model without its weights, and with normalisers that weights will fill.
 
     Args:
+        kind: "ae" for an autoencoder alone; anything else is an emulator.
         model: `assemble_autoencoder` or `assemble_emulator`, given everything that a config knows.
         spec: Of the fields.
         windows: `n_steps_input`, `n_steps_output` and `stride` of an emulator.
     """
     fields: dict[str, Any] = {"spec": spec, "normaliser": Normaliser.identity(spec.n_channels)}
-    if getattr(model, "func", model) is assemble_autoencoder:
+    if kind == "ae":
         return model(**fields)
     return model(
         **fields,

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from autocast import layout
 from autocast.autoencoders.autoencoder import Autoencoder
-from autocast.data.normaliser import Normaliser
+from autocast.data.normaliser import Normaliser, fit_normaliser
+from autocast.data.statistics import Moments
 from autocast.generative.noise import Noise
 from autocast.losses.reconstruction import mse
 from autocast.metrics.deterministic import vrmse
@@ -185,18 +186,19 @@ class EncoderProcessorDecoder(nn.Module):
     def fit_latents(self, batches: Iterator[Batch]) -> None:
         """Measures the encoded channels' mean and std, and the scale of their increments, on training batches."""
         n_channels = self.autoencoder.encoder.n_channels
-        frames, increments = _Moments(n_channels), _Moments(n_channels)
+        frames, increments = Moments(n_channels), Moments(n_channels)
         for batch in batches:
             x, y = (
                 layout.split_frames(self.autoencoder.encode(self.normaliser.normalise(fields)), n_channels)
                 for fields in (batch.input_fields.to(self.device), batch.output_fields.to(self.device))
             )
-            frames.update(x)
-            increments.update(y - x[:, -1:])
+            frames.add(x.cpu().numpy())
+            increments.add((y - x[:, -1:]).cpu().numpy())
         if self.compresses:
-            self.latent_normaliser.mean.copy_(frames.mean)
-            self.latent_normaliser.std.copy_(frames.std)
-        self.processor.set_increment_scale((increments.rms / self.latent_normaliser.std.double().cpu()).float())
+            scale = fit_normaliser("zscore", frames.mean, frames.std)
+            self.latent_normaliser.load_state_dict(scale.state_dict())
+        increment = torch.from_numpy(increments.rms).to(self.device)
+        self.processor.set_increment_scale((increment / self.latent_normaliser.std).float())
 
     # -- training -------------------------------------------------------------------------------------------------
 
@@ -292,11 +294,13 @@ class EncoderProcessorDecoder(nn.Module):
         """The whole forecast `(B, M, T, *S, C)` in physical units; see `forecast` for the arguments.
 
         Raises:
-            ValueError: If `x` is not `(B, Ti, *S, C)` of this emulator.
+            ValueError: If `x` is not `(B, Ti, *S, C)` of this emulator, or what it was trained with is missing.
         """
         expected = (self.n_steps_input, *self.spec.grid_shape, self.spec.n_channels)
         if tuple(x.shape[1:]) != expected:
             raise ValueError(f"x has shape {tuple(x.shape)}; this emulator takes (B, {', '.join(map(str, expected))})")
+        self._check_known("scalars", self.spec.scalar_names, scalars)
+        self._check_known("constant_fields", self.spec.constant_field_names, constant_fields)
         windows = self.forecast(
             x.to(self.device),
             n_steps,
@@ -306,6 +310,14 @@ class EncoderProcessorDecoder(nn.Module):
             constant_fields=constant_fields,
         )
         return torch.cat(list(windows), dim=2)
+
+    @staticmethod
+    def _check_known(argument: str, names: tuple[str, ...], given: Tensor | None) -> None:
+        found = 0 if given is None else given.shape[-1]
+        if found != len(names):
+            raise ValueError(
+                f"{argument}= has {found} of the {len(names)} that this emulator knows: {', '.join(names)}"
+            )
 
 
 def _resample(fields: Tensor, grid_shape: tuple[int, ...]) -> Tensor:
@@ -318,30 +330,3 @@ def _resample(fields: Tensor, grid_shape: tuple[int, ...]) -> Tensor:
         nn.functional.adaptive_avg_pool3d,
     )
     return pool[len(grid_shape) - 1](fields.movedim(-1, 1), grid_shape).movedim(1, -1)
-
-
-class _Moments:
-    """Streamed mean, std and root mean square of channels, in float64."""
-
-    def __init__(self, n_channels: int):
-        self.count = 0
-        self.sum = torch.zeros(n_channels, dtype=torch.float64)
-        self.square = torch.zeros(n_channels, dtype=torch.float64)
-
-    def update(self, x: Tensor) -> None:
-        flat = x.flatten(0, -2).double().cpu()
-        self.count += flat.shape[0]
-        self.sum += flat.sum(0)
-        self.square += flat.square().sum(0)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.sum / self.count
-
-    @property
-    def rms(self) -> Tensor:
-        return (self.square / self.count).sqrt().clamp_min(1e-6)
-
-    @property
-    def std(self) -> Tensor:
-        return (self.square / self.count - self.mean.square()).clamp_min(1e-12).sqrt()

@@ -45,7 +45,7 @@ def preflight(config: Mapping[str, Any], request: Request) -> tuple[list[Problem
     problems += _other_fields(config, header.spec)
     if request.dry_run:
         return problems, ["that the model can be built for these fields: needs torch, done at the start"]
-    return problems or list(_model_problems(config, header.spec, training_place(request).init_from)), []
+    return problems or list(_model_problems(config, header.spec, training_place(request))), []
 
 
 def _missing_splits(header: DatasetHeader, command: str) -> Iterator[Problem]:
@@ -107,17 +107,17 @@ def _recorded_spec(run: RunDirectory, kind: str) -> FieldSpec | None:
     return FieldSpec.from_dict(record["spec"]) if "spec" in record else None
 
 
-def _model_problems(config: Mapping[str, Any], spec: FieldSpec, init_from: Path | None) -> Iterator[Problem]:
+def _model_problems(config: Mapping[str, Any], spec: FieldSpec, place: Place) -> Iterator[Problem]:
     from autocast.assembly import build_blank, load_autoencoder, load_weights, read_checkpoint
 
     subject, source = "model", config.get("autoencoder_checkpoint")
     try:
-        model = build_blank(build(config["model"]), spec, config["datamodule"])
+        model = build_blank(place.kind, build(config["model"]), spec, config["datamodule"])
         if source:
             subject = "autoencoder_checkpoint"
             load_autoencoder(model, Path(source))
-        if init_from:
+        if place.init_from:
             subject = "--init-from"
-            load_weights(model, read_checkpoint(init_from), init_from)
+            load_weights(model, read_checkpoint(place.init_from), place.init_from)
     except AutocastError as error:
         yield Problem(subject, str(error))

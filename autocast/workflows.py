@@ -159,7 +159,7 @@ def _load(file: Path, config: Mapping[str, Any] | None = None) -> Any:
     checkpoint = read_checkpoint(file)
     record = checkpoint["autocast"]
     parts = build((config or record["config"])["model"])
-    model = build_blank(parts, FieldSpec.from_dict(record["spec"]), record["config"]["datamodule"])
+    model = build_blank(record["kind"], parts, FieldSpec.from_dict(record["spec"]), record["config"]["datamodule"])
     load_weights(model, checkpoint, file)
     return model.eval()
 

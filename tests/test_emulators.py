@@ -114,6 +114,11 @@ def test_rollout_refuses_fields_of_another_shape() -> None:
         make_emulator().rollout(torch.zeros(1, 2, 8, 12, 2), n_steps=1)
 
 
+def test_rollout_asks_for_the_scalars_that_it_was_trained_with() -> None:
+    with pytest.raises(ValueError, match="scalars= has 0 of the 1 that this emulator knows: nu"):
+        make_emulator().rollout(torch.zeros(1, N_INPUT, 8, 12, 2), n_steps=1)
+
+
 @pytest.mark.parametrize("encoder", ["identity", "permute_concat"])
 def test_field_space_encoders_lose_nothing(encoder: str) -> None:
     emulator, x = make_emulator(encoder), make_batch().input_fields
@@ -169,6 +174,7 @@ def test_encoded_spec_counts_merged_frames() -> None:
 def test_weights_go_back_into_a_blank_model() -> None:
     trained = make_emulator()
     blank = build_blank(
+        "epd",
         functools.partial(assemble_emulator, DC, IdentityBottleneck, FLOW),
         SPEC,
         {"n_steps_input": N_INPUT, "n_steps_output": N_OUTPUT, "stride": 1},

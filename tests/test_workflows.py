@@ -152,7 +152,7 @@ def test_forecast_uses_the_checkpoint_that_it_is_given(trained: Path, dataset: P
     older = tmp_path / "older.ckpt"
     checkpoint = torch.load(trained / "epd/checkpoints/previous.ckpt", weights_only=True)
     for value in checkpoint["state_dict"].values():
-        value += 0.1
+        value.add_(0.1)
     torch.save(checkpoint, older)
     file = trained / "epd/checkpoints/epoch-0007.ckpt"
     older.rename(file)

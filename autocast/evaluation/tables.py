@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from autocast.evaluation.names import MIXED_UNITS
 from autocast.evaluation.result import ALL_CHANNELS, COVERAGE_COLUMNS, SCORE_COLUMNS
 from autocast.metrics.probabilistic import interval_levels
 from autocast.metrics.registry import Metric
 from autocast.metrics.streams import TermStream
 from autocast.types import FieldSpec
 
-MIXED_UNITS = "mixed"
 WINDOW_COLUMNS = ("model", "metric", "kind", "window", "channel", "unit", "value", "n_trajectories")
 TRAJECTORY_COLUMNS = ("model", "metric", "kind", "window", "trajectory", "unit", "value")
 

@@ -17,7 +17,7 @@ from autocast.runs.decision import EXTEND, NOTHING, REPLACE
 from autocast.runs.directory import KINDS, RunDirectory, run_of_file
 from autocast.runs.dryrun import show
 from autocast.runs.events import append_event
-from autocast.runs.execution import execute, perform
+from autocast.runs.execution import WORKFLOWS, execute, perform
 from autocast.runs.exits import DONE, USAGE, tell
 from autocast.runs.identity import new_uid, write_json, write_text
 from autocast.runs.plan import Checker, Plan, Preparation, parent_sha256, prepare, with_trained_model
@@ -26,9 +26,6 @@ from autocast.runs.reopen import reopen
 from autocast.runs.request import Request
 
 __all__ = ["execute", "freeze", "run", "start"]
-
-WORKFLOWS = "autocast.workflows"
-"""It lies above this floor, so it is found by name."""
 
 
 def run(request: Request, screen: Screen | None = None) -> int:

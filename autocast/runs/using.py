@@ -19,6 +19,7 @@ from autocast.runs.compose import compose, compose_defaults
 from autocast.runs.console import Screen
 from autocast.runs.directory import RunDirectory, UpstreamError, default_output_base, find_run
 from autocast.runs.environment import datasets_dir, read_dotenv
+from autocast.runs.execution import WORKFLOWS
 from autocast.runs.exits import DONE, USAGE
 from autocast.runs.job import Outcome
 from autocast.runs.place import evaluation_place, read_config, saved_config
@@ -26,7 +27,6 @@ from autocast.runs.provenance import command_line
 from autocast.runs.reopen import reopen
 from autocast.runs.request import Request
 
-WORKFLOWS = "autocast.workflows"
 NOTHING_DONE = "nothing was written, nothing was started"
 DATA_PATH = "datamodule.data_path"
 """Its problem is that the data are not there, which does not matter to a config that is only shown."""

@@ -194,6 +194,42 @@ def test_a_secret_never_enters_the_config(monkeypatch):
     assert "0123456789abcdef" not in f"{composition.problems} {OmegaConf.to_yaml(composition.config)}"
 
 
+@pytest.mark.parametrize(
+    ("word", "key"),
+    [
+        ("+logging.wandb.settings={api_key: zzz-zzz}", "logging.wandb.settings.api_key"),
+        ("+logging.wandb.settings={a: [{password: zzz-zzz}]}", "logging.wandb.settings.a[0].password"),
+        ("+logging.wandb.settings={token: [zzz-zzz]}", "logging.wandb.settings.token"),
+    ],
+)
+def test_a_secret_inside_a_value_is_refused_and_not_repeated(word, key):
+    composition = run("ae", "logging=wandb", word)
+    assert [f"{key}: A secret never" in problem.message for problem in composition.problems] == [True]
+    assert "in the environment or in .env" in composition.problems[0].message
+    assert "zzz" not in f"{composition.problems} {OmegaConf.to_yaml(composition.config)}"
+
+
+def test_the_value_of_a_secret_variable_is_refused_and_not_repeated(monkeypatch):
+    monkeypatch.setenv("MY_API_TOKEN", "abcdef123456")
+    composition = run("ae", "logging=wandb", "logging.wandb.entity=my-abcdef123456")
+    assert ["MY_API_TOKEN" in problem.message for problem in composition.problems] == [True]
+    assert "abcdef123456" not in f"{composition.problems} {OmegaConf.to_yaml(composition.config)}"
+
+
+def test_a_secret_in_a_config_of_the_users_own_is_refused(workplace):
+    (workplace / "mine" / "logging").mkdir(parents=True)
+    leaf = {"_target_": "lightning.pytorch.loggers.WandbLogger", "api_key": "zzz-zzz"}
+    (workplace / "mine" / "logging" / "ours.yaml").write_text(yaml.safe_dump({"ours": leaf}))
+    composition = run("ae", "logging=ours", config_dir=workplace / "mine")
+    assert "A secret never enters" in said(composition)["logging.ours.api_key"]
+    assert "zzz" not in f"{composition.problems} {OmegaConf.to_yaml(composition.config)}"
+
+
+def test_names_that_only_look_like_secrets_are_left_alone():
+    words = ("logging=wandb", "+logging.wandb.settings={n_tokens: 5, monkey: x, keyboard: y, key_dim: 3, d_key: 64}")
+    assert config_of("ae", *words)["logging"]["wandb"]["settings"]["monkey"] == "x"
+
+
 def test_a_target_outside_the_allowed_packages_is_a_problem():
     found = said(run("ae", "trainer._target_=os.system"))
     assert "AUTOCAST_TARGETS" in found["trainer._target_=os.system"]

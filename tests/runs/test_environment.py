@@ -39,9 +39,32 @@ def test_secret_names_are_known(name):
     assert is_secret_key(f"logging.{name.lower()}")
 
 
-@pytest.mark.parametrize("key", ["model.n_tokens", "eval.keys", "trainer.monkey_patch"])
+ORDINARY = ["model.n_tokens", "eval.keys", "trainer.monkey_patch", "monkey", "keyboard", "key_dim", "tokens"]
+
+
+@pytest.mark.parametrize("key", ORDINARY)
 def test_ordinary_keys_are_no_secrets(key):
     assert not is_secret_key(key)
+    for text in (f"{key}=5", f"{key}: 5", f"sorted({key}, key=len)"):
+        assert redact(text, {}) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "+logging.wandb.settings={api_key: zzz}",
+        "logging.wandb.api_key=zzz",
+        "--api-key=zzz",
+        '{"api_key": "zzz", "n": 1}',
+        "api_key: 'z zzz z'",
+        "Traceback: HF_TOKEN = zzz",
+        "logging.key=zzz",
+        "model.password@here=1 password=zzz",
+    ],
+)
+def test_what_is_assigned_to_a_secret_name_is_blanked(text):
+    assert "zzz" not in redact(text, {})
+    assert redact(redact(text, {}), {}) == redact(text, {})
 
 
 def test_secrets_are_blanked_in_any_text():

@@ -25,6 +25,7 @@ from autocast.runs.execution import execute
 from autocast.runs.job import Job, Outcome
 from autocast.runs.launch import freeze, start
 from autocast.runs.overrides import split_eval
+from autocast.runs.place import training_place
 from autocast.runs.plan import Checker, prepare
 from autocast.runs.problems import Problem
 from autocast.runs.request import Request
@@ -34,6 +35,7 @@ DEFAULTS = {
     "datamodule": {"data_path": "datasets/waves", "n_steps_input": 2, "batch_size": 4},
     "model": {"encoder": {"width": 4}, "processor": {"width": 4}},
     "trainer": {"max_epochs": 3, "devices": 1},
+    "optimizer": {"learning_rate": 0.1},
     "eval": {"n_members": 2, "seed": 0, "name": None},
     "autoencoder_checkpoint": None,
 }
@@ -134,6 +136,32 @@ def test_a_fresh_run_leaves_config_identity_events_and_marker(run: Run):
     marker = HERE.done_record("epd", "train")
     assert marker is not None
     assert marker["products"]["encoder_processor_decoder.ckpt"]["size"] == HERE.checkpoint_file("epd").stat().st_size
+
+
+def test_a_named_run_goes_where_dotenv_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The place of a run is found before its config is composed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUTOCAST_OUTPUTS", "restored by the fixture")
+    monkeypatch.delenv("AUTOCAST_OUTPUTS")
+    (tmp_path / ".env").write_text(f"AUTOCAST_OUTPUTS={tmp_path / 'elsewhere'}\n")
+    seen: list[Path] = []
+    monkeypatch.setattr(launch, "start", lambda request, *_: seen.append(training_place(request).directory.path) or 0)
+    assert launch.run(Request("ae", date="rd", run_name="00")) == 0
+    assert seen == [tmp_path / "elsewhere" / "rd" / "00"]
+
+
+def test_a_failure_is_told_without_secrets(
+    run: Run, workflows: types.ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def fails(job: Job) -> Outcome:
+        raise RuntimeError("denied to abcdef123456 with api_key: zzz-zzz")
+
+    monkeypatch.setenv("MY_API_TOKEN", "abcdef123456")
+    vars(workflows)["train_epd"] = fails
+    assert run("epd") == 1
+    told = capsys.readouterr().err.partition("RuntimeError: ")[2] + str(HERE.events("epd", "train")[-1])
+    assert "denied to *** with api_key: ***" in told
+    assert "abcdef123456" not in told
 
 
 def test_a_name_is_made_where_none_is_given(run: Run):
@@ -251,6 +279,18 @@ def test_a_continued_run_keeps_what_its_start_fixed(run: Run, words: tuple[str, 
     before = tree()
     assert run("ae", *words, "trainer.max_epochs=9", resume_from="rd/00") == 2
     assert tree() == before
+
+
+@pytest.mark.parametrize("where", [None, Path("elsewhere/a")])
+def test_a_continued_run_keeps_its_optimiser(run: Run, capsys: pytest.CaptureFixture[str], where: Path | None):
+    """Lightning restores what the optimiser had, so that a change would be recorded but not used."""
+    run("ae")
+    before = tree()
+    assert run("ae", "optimizer.learning_rate=1", "trainer.max_epochs=9", resume_from="rd/00", workdir=where) == 2
+    assert tree() == before
+    said = capsys.readouterr().err
+    assert "keeps its optimizer.learning_rate" in said
+    assert "autocast ae --init-from outputs/rd/00" in said
 
 
 def test_an_unfinished_run_is_continued_from_its_last_checkpoint(run: Run, workflows: types.ModuleType):

@@ -58,6 +58,15 @@ def test_secrets_are_dropped_from_the_patch(repository: Path, monkeypatch: pytes
     assert "sorted(c, key=len)" in state["patch"]
 
 
+def test_the_patch_is_git_s_own_whatever_shows_differences(repository: Path):
+    (repository / "code.py").write_text("a = 2\n")
+    for setting in (("diff.external", "true"), ("color.ui", "always")):
+        subprocess.run(["git", "config", *setting], cwd=repository, check=True, timeout=60)
+    state = git_state(repository)
+    assert state is not None
+    assert "\n+a = 2\n" in state["patch"]
+
+
 def test_outside_of_a_repository_there_is_no_state(tmp_path: Path):
     assert git_state(tmp_path) is None
 

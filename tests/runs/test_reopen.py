@@ -51,6 +51,15 @@ def test_the_saved_config_comes_back_as_it_was(saved):
     assert OmegaConf.to_container(composition.config) == yaml.safe_load(saved.read_text())
 
 
+def test_a_secret_in_a_saved_config_is_refused_and_not_repeated(saved, monkeypatch):
+    monkeypatch.setenv("MY_API_TOKEN", "abcdef123456")
+    leaf = {"_target_": "lightning.pytorch.loggers.WandbLogger", "entity": "abcdef123456"}
+    edit(saved, lambda config: config["logging"].update(wandb=leaf))
+    composition = run(saved)
+    assert ["MY_API_TOKEN" in problem.message for problem in composition.problems] == [True]
+    assert "abcdef123456" not in f"{composition.problems} {OmegaConf.to_yaml(composition.config)}"
+
+
 def test_a_window_of_one_lead_time_may_be_a_number(saved):
     composition = run(saved, "eval.windows=[1,2:4]")
     assert not composition.problems

@@ -1,6 +1,7 @@
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import torch
 from lightning.pytorch import Callback
 from rich.console import Console
 
-from autocast.training.checkpoints import CheckpointSettings, newest_valid
+from autocast.training.checkpoints import CheckpointSettings, link, newest_valid
 from autocast.training.progress import Display
 
 
@@ -108,6 +109,79 @@ def test_metrics_and_best_follow_a_run_to_another_directory(train, toy, tmp_path
     assert first.best_epoch == 2
 
 
+def test_an_older_checkpoint_brings_no_best_from_its_future(train, toy, tmp_path):
+    train(max_epochs=4, run_dir=tmp_path / "a", checkpoint=CheckpointSettings(every_n_epochs=1))
+    older = tmp_path / "a/epd/checkpoints/epoch-0002.ckpt"
+    still = {"optimizer": functools.partial(torch.optim.AdamW, lr=0.0), "lr_scheduler": None, "callbacks": {}}
+    summary = train(max_epochs=3, run_dir=tmp_path / "b", resume_from=older, **still)
+    assert best_of(toy, summary.checkpoint_file) == summary.best_epoch
+    assert best_files(tmp_path / "b") == [f"best-{summary.best_epoch:04}.ckpt"]
+    assert epochs(tmp_path / "b") == [1, 2, 3]
+
+
+def test_a_best_that_is_lost_leaves_the_checkpoint_resumed_from(train, toy, tmp_path):
+    """Epoch 1 is the best, epoch 2 is resumed from, and `best-0001.ckpt` is gone."""
+    still = {"optimizer": functools.partial(torch.optim.SGD, lr=0.0), "lr_scheduler": None, "callbacks": {}}
+    first = train(max_epochs=2, run_dir=tmp_path / "a", **still)
+    assert first.best_epoch == 1
+    (tmp_path / "a/epd/checkpoints/best-0001.ckpt").unlink()
+    train(max_epochs=2, run_dir=tmp_path / "b", resume_from=last(tmp_path / "a"), **still)
+    assert (tmp_path / "b/encoder_processor_decoder.ckpt").samefile(last(tmp_path / "a"))
+    assert best_files(tmp_path / "b") == []
+
+
+def test_a_finished_run_takes_over_no_later_epoch(train, tmp_path):
+    train(max_epochs=3, run_dir=tmp_path / "a", checkpoint=CheckpointSettings(every_n_epochs=1))
+    older = tmp_path / "a/epd/checkpoints/epoch-0001.ckpt"
+    summary = train(max_epochs=1, run_dir=tmp_path / "b", resume_from=older)
+    assert (summary.epochs, epochs(tmp_path / "b")) == (1, [1])
+    assert len((tmp_path / "b/epd/metrics.csv").read_text().splitlines()) == 2
+
+
+def test_a_checkpoint_outside_a_run_brings_no_metrics(train, toy, tmp_path):
+    train(max_epochs=2, run_dir=tmp_path / "a")
+    alone = tmp_path / "elsewhere/kept/some.ckpt"
+    alone.parent.mkdir(parents=True)
+    shutil.copy(last(tmp_path / "a"), alone)
+    shutil.copy(tmp_path / "a/epd/metrics.jsonl", tmp_path / "elsewhere/metrics.jsonl")
+    shutil.copy(last(tmp_path / "a"), alone.with_name("best-0001.ckpt"))
+    summary = train(max_epochs=3, run_dir=tmp_path / "b", resume_from=alone)
+    assert epochs(tmp_path / "b") == [3]
+    assert best_of(toy, summary.checkpoint_file) == summary.best_epoch
+
+
+@pytest.mark.parametrize("max_epochs", [2, 3])
+@pytest.mark.parametrize("target", ["best-0002.ckpt", "encoder_processor_decoder.ckpt"])
+def test_a_best_that_a_kill_left_unnamed_is_named_on_resuming(train, toy, tmp_path, monkeypatch, max_epochs, target):
+    class KilledError(Exception):
+        pass
+
+    def stop(source, name):
+        if name.name == target and "best" in f"{source.name}{name.name}" and epochs(tmp_path) == [1, 2]:
+            raise KilledError
+        link(source, name)
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr("autocast.training.checkpoints.link", stop)
+        train(max_epochs=2)
+    main = tmp_path / "encoder_processor_decoder.ckpt"
+    assert (best_of(toy, last(tmp_path)), best_of(toy, main)) == (2, 1)
+
+    still = {"optimizer": functools.partial(torch.optim.AdamW, lr=0.0), "lr_scheduler": None, "callbacks": _ema(toy)}
+    summary = train(max_epochs=max_epochs, resume_from=last(tmp_path), **still)
+    assert best_of(toy, main) == summary.best_epoch
+    assert best_files(tmp_path) == [f"best-{summary.best_epoch:04}.ckpt"] or max_epochs == 2
+    assert f"best-{summary.best_epoch:04}.ckpt" in best_files(tmp_path)
+
+
+def test_the_middle_of_an_epoch_is_not_taken_for_the_best_before_it(train, toy, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(signalled_model(toy, at_call=6), max_epochs=2)
+    (tmp_path / "epd/checkpoints/best-0001.ckpt").unlink()
+    train(max_epochs=1, resume_from=last(tmp_path))
+    assert best_files(tmp_path) == []
+
+
 def test_a_killed_run_continues_without_repeating_an_epoch(toy, tmp_path):
     process = _start(tmp_path, max_epochs=2000)
     _wait_until(lambda: (tmp_path / "epd" / "metrics.jsonl").is_file() and len(epochs_so_far(tmp_path)) >= 3)
@@ -168,6 +242,14 @@ def test_the_averages_of_an_unfinished_epoch_are_restored(train, toy, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(signalled_model(toy, at_call=6), max_epochs=2, checkpoint=CheckpointSettings())
     assert toy.load(last(tmp_path))["callbacks"]["MetricsLog"]["n_samples"] == 10
+
+
+def best_of(toy, file):
+    return toy.load(file)["callbacks"]["BestObjective"]["epoch"]
+
+
+def best_files(run_dir):
+    return sorted(file.name for file in (run_dir / "epd" / "checkpoints").glob("best-*"))
 
 
 def epochs_so_far(run_dir):
