@@ -41,7 +41,10 @@ def preflight(config: Mapping[str, Any], request: Request) -> tuple[list[Problem
     if header.spec is None:
         return problems, [f"{path}: shapes and names are in a .pt file, which is read at the start"]
     if request.command == "eval":
-        return [*problems, *_misfits(config, header.spec, evaluation_place(request))], []
+        problems += _misfits(config, header.spec, evaluation_place(request))
+        if request.dry_run:
+            return problems, ["the names of scores and baselines: needs torch, done at the start"]
+        return [*problems, *_settings_problems(config["eval"])], []
     problems += _other_fields(config, header.spec)
     if request.dry_run:
         return problems, ["that the model can be built for these fields: needs torch, done at the start"]
@@ -105,6 +108,15 @@ def _differences(trained: FieldSpec, spec: FieldSpec, names: Sequence[str]) -> I
 def _recorded_spec(run: RunDirectory, kind: str) -> FieldSpec | None:
     record = run.run_record(kind, TRAIN) if run.run_file(kind, TRAIN).is_file() else {}
     return FieldSpec.from_dict(record["spec"]) if "spec" in record else None
+
+
+def _settings_problems(section: Mapping[str, Any]) -> Iterator[Problem]:
+    from autocast.evaluation.settings import EvaluationSettings
+
+    try:
+        EvaluationSettings.from_config(section)
+    except AutocastError as error:
+        yield Problem("eval", str(error))
 
 
 def _model_problems(config: Mapping[str, Any], spec: FieldSpec, place: Place) -> Iterator[Problem]:

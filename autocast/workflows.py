@@ -48,9 +48,9 @@ def train_epd(job: Job) -> Outcome:
     datamodule = _open_data(job)
     source = job.config["autoencoder_checkpoint"]
     model = _new_emulator(job.config, datamodule, frozen=source is not None)
-    if source is not None:
-        load_autoencoder(model, Path(source))
-    if job.resume_from is None:
+    if job.resume_from is None:  # else the checkpoint holds all of it
+        if source is not None:
+            load_autoencoder(model, Path(source))
         model.fit_latents(itertools.islice(datamodule.train_dataloader(), LATENT_BATCHES))
     return _train(job, model, datamodule)
 
@@ -64,10 +64,9 @@ def evaluate(job: Job) -> Outcome:
     from autocast.evaluation.verdict import verdict
     from autocast.evaluation.videos import draw_videos
 
-    section = dict(job.config["eval"])
-    file, videos_dir = section.pop("checkpoint"), section.pop("video_dir")
+    file, videos_dir = job.config["eval"]["checkpoint"], job.config["eval"]["video_dir"]
     directory = job.directory.eval_dir(job.stage)
-    settings = EvaluationSettings.from_config(section)
+    settings = EvaluationSettings.from_config(job.config["eval"])
     datamodule = _open_data(job)
     model = _load(Path(file) if file else job.directory.checkpoint_file(job.kind), job.config)
     device = _device(job.config["trainer"]["accelerator"])

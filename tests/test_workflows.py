@@ -180,6 +180,7 @@ def test_a_checkpoint_away_from_its_run_loads(trained: Path, tmp_path: Path) -> 
     [
         (("datamodule.stride=2",), "datamodule.stride"),
         (("datamodule.n_steps_input=2",), "datamodule.n_steps_input"),
+        (("eval.metrics=[rmse,vrmsee]",), "vrmse"),
         ((), "channel names"),
     ],
 )

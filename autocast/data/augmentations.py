@@ -13,11 +13,12 @@ import itertools
 import torch
 from torch import Tensor
 
+from autocast.generative.noise import Noise
 from autocast.types import Batch, FieldSpec
 
 
 class RandomSymmetry:
-    """One random symmetry per sample, or one for the whole batch.
+    """One random symmetry per sample; what a sample gets does not depend on those beside it.
 
     Args:
         spec: The data set; its boundaries say along which axes a shift is a symmetry, its grid and extent which axes
@@ -25,7 +26,6 @@ class RandomSymmetry:
         roll: Shift along periodic axes by a whole number of grid points.
         flip: Reflect along each axis with probability 1/2.
         transpose: Exchange axes that have equal grids, extents and boundaries.
-        per_sample: Draw for each sample rather than for the batch.
     """
 
     def __init__(
@@ -35,20 +35,20 @@ class RandomSymmetry:
         roll: bool = True,
         flip: bool = False,
         transpose: bool = False,
-        per_sample: bool = True,
     ):
         self.spec = spec
         self.roll = roll
         self.flip = flip
-        self.per_sample = per_sample
         self.permutations = _permutations(spec) if transpose else [tuple(range(spec.n_spatial_dims))]
 
-    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """`generator` (on the CPU) alone decides what is drawn."""
-        n, device = batch.size if self.per_sample else 1, batch.input_fields.device
-        flips = self._draw_flips(n, generator)
-        sources = [self._draw_sources(axis, flips[:, axis], generator).to(device) for axis in range(len(flips[0]))]
-        choice = torch.randint(len(self.permutations), (n,), generator=generator).to(device)
+    def __call__(self, batch: Batch, noise: Noise) -> Batch:
+        """`noise` has a stream for each sample; its numbers are drawn on the CPU, so any device gets the same."""
+        d, device = self.spec.n_spatial_dims, batch.input_fields.device
+        # All numbers are drawn whatever the options, so that one option does not change what another one does.
+        drawn = noise.uniform(2 * d + 1, like=torch.empty(0))
+        flips = (drawn[:, :d] < 0.5) & self.flip
+        sources = [self._sources(axis, flips[:, axis], drawn[:, d + axis]).to(device) for axis in range(d)]
+        choice = _whole(drawn[:, -1], len(self.permutations)).to(device)
         symmetry = _Symmetry(self.spec, flips.to(device), sources, choice, self.permutations)
         names, constants = self.spec.channel_names, batch.constant_fields
         return dataclasses.replace(
@@ -60,32 +60,27 @@ class RandomSymmetry:
             ),
         )
 
-    def _draw_flips(self, n: int, generator: torch.Generator) -> Tensor:
-        """`(n, d)` bool"""
-        shape = (n, self.spec.n_spatial_dims)
-        return torch.randint(2, shape, generator=generator).bool() if self.flip else torch.zeros(shape).bool()
-
-    def _draw_sources(self, axis: int, flip: Tensor, generator: torch.Generator) -> Tensor:
-        """For each point along `axis` the one that its value comes from: `(n, N)`."""
+    def _sources(self, axis: int, flip: Tensor, drawn: Tensor) -> Tensor:
+        """For each point along `axis` the one that its value comes from: `(B, N)`."""
         n_points = self.spec.grid_shape[axis]
         points = torch.arange(n_points)
         sources = torch.where(flip[:, None], n_points - 1 - points, points)
         if not (self.roll and self.spec.periodic[axis]):
             return sources
-        return (sources + torch.randint(n_points, (len(flip), 1), generator=generator)) % n_points
+        return (sources + _whole(drawn, n_points)[:, None]) % n_points
 
 
 @dataclasses.dataclass(frozen=True)
 class _Symmetry:
-    """What was drawn, for `n` samples, or for all alike where `n` is 1."""
+    """What was drawn, for each sample."""
 
     spec: FieldSpec
     flips: Tensor
-    """`(n, d)`"""
+    """`(B, d)`"""
     sources: list[Tensor]
-    """For each axis `(n, N)`."""
+    """For each axis `(B, N)`."""
     choice: Tensor
-    """`(n,)` index into `permutations`."""
+    """`(B,)` index into `permutations`."""
     permutations: list[tuple[int, ...]]
 
     def __call__(self, x: Tensor, names: tuple[str, ...]) -> Tensor:
@@ -100,20 +95,24 @@ class _Symmetry:
         return self._exchange_axes(x, components)
 
     def _signs(self, components: list[tuple[str, tuple[int, ...]]]) -> Tensor:
-        """`(n, C)`: a component changes sign with each reflected axis that it points along."""
+        """`(B, C)`: a component changes sign with each reflected axis that it points along."""
         signs = 1 - 2 * self.flips.long()
         return torch.stack([signs[:, list(axes)].prod(dim=1) for _, axes in components], dim=1)
 
     def _exchange_axes(self, x: Tensor, components: list[tuple[str, tuple[int, ...]]]) -> Tensor:
         if len(self.permutations) == 1:
             return x
-        choice = self.choice.expand(len(x))
         out = torch.empty_like(x)
         for p, permutation in enumerate(self.permutations):
             channels = [components.index((base, tuple(permutation[a] for a in axes))) for base, axes in components]
-            moved = x[choice == p].permute(0, 1, *(2 + axis for axis in permutation), x.ndim - 1)
-            out[choice == p] = moved[..., channels]
+            moved = x[self.choice == p].permute(0, 1, *(2 + axis for axis in permutation), x.ndim - 1)
+            out[self.choice == p] = moved[..., channels]
         return out
+
+
+def _whole(drawn: Tensor, n: int) -> Tensor:
+    """Numbers in [0, 1) as whole ones below `n`; in double precision, as the product may be rounded up to `n`."""
+    return (drawn.double() * n).long()
 
 
 def _permutations(spec: FieldSpec) -> list[tuple[int, ...]]:

@@ -20,9 +20,10 @@ from autocast.data.stats_file import training_statistics
 from autocast.data.trajectories import Trajectories
 from autocast.data.windows import Steps, WindowDataset
 from autocast.errors import ConfigError, DataError
+from autocast.generative.noise import Noise
 from autocast.types import Batch, FieldSpec
 
-Augmentation = Callable[[Batch, torch.Generator], Batch]
+Augmentation = Callable[[Batch, Noise], Batch]
 
 
 class FieldDataModule(L.LightningDataModule):

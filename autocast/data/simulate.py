@@ -121,10 +121,11 @@ class _Pending:
             seeds = [trajectory_seed(self.plan["seed"], split, index) for index in indices]
             result = simulator.simulate(seeds, device=device, progress=report)
             if result.rejected:
-                shutil.rmtree(self.directory)  # these settings can never be completed
                 messages = "\n".join(rejection.message for rejection in result.rejected)
                 raise DataError(
-                    f"data set {self.path}: split {split} cannot be simulated; nothing is kept.\n{messages}"
+                    f"data set {self.path}: split {split} cannot be simulated with this seed and these settings.\n"
+                    f"{messages}\nWhat is done so far is kept in {self.directory}. To give another seed or other "
+                    f"settings, remove {self.path} first or give another name."
                 )
             self._write(split, indices, result.fields.numpy(), result.scalars.numpy())
             n_simulated += len(indices)

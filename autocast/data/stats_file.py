@@ -28,11 +28,14 @@ Fields = tuple[tuple[str, int], ...]
 
 
 def training_statistics(header: DatasetHeader, train: Trajectories) -> Statistics:
-    """The data set's own statistics where they fit, else computed ones; `source` says which."""
+    """The data set's own statistics where they fit, else computed ones; `source` says which.
+
+    Computed ones have the digits of the file, so that a run is the same whether it finds the file, writes it or cannot.
+    """
     found, why = stored_statistics(header, train)
     if found is not None:
         return found
-    computed = compute_statistics(train)
+    computed = as_stored(compute_statistics(train), train)
     if why:
         return dataclasses.replace(computed, source=f"computed, because {why}")
     try:
@@ -52,6 +55,14 @@ def stored_statistics(header: DatasetHeader, train: Trajectories) -> tuple[Stati
     else:
         return None, ""
     return parse_statistics(content, train, source=file.name)
+
+
+def as_stored(statistics: Statistics, trajectories: Trajectories) -> Statistics:
+    """What the file of these statistics reads as."""
+    content = yaml.safe_load(stats_text(statistics, trajectories))
+    found, why = parse_statistics(content, trajectories, source=statistics.source)
+    assert found is not None, why
+    return found
 
 
 def read_stats_file(file: Path) -> dict[str, Any]:
@@ -85,6 +96,16 @@ def parse_statistics(
 
 def write_statistics(file: Path, statistics: Statistics, trajectories: Trajectories) -> None:
     """The Well's file, replaced whole or not at all."""
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        partial.write_text(stats_text(statistics, trajectories))
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def stats_text(statistics: Statistics, trajectories: Trajectories) -> str:
+    """The content of The Well's file, with five digits."""
     d = trajectories.spec.n_spatial_dims
     varying, constant = _divide(trajectories)
     lines = []
@@ -93,12 +114,7 @@ def write_statistics(file: Path, statistics: Statistics, trajectories: Trajector
         if not quantity.endswith("_delta"):
             entries |= _entries(getattr(statistics, f"constant_{quantity}"), constant, d)
         lines += [f"{quantity}:", *(f"  {yaml_key(name)}: {value}" for name, value in entries.items())]
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        partial.write_text("\n".join(lines) + "\n")
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    return "\n".join(lines) + "\n"
 
 
 def yaml_key(name: str) -> str:

@@ -11,6 +11,8 @@ from autocast.evaluation.result import BASELINES
 from autocast.metrics.registry import DEFAULT_METRICS, resolve_metrics
 
 ALL_LEADS = "all"
+PLACES = ("checkpoint", "video_dir")
+"""Keys of the section that say what to load and where to write."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,11 @@ class EvaluationSettings:
 
     @classmethod
     def from_config(cls, section: Mapping[str, Any]) -> EvaluationSettings:
-        """The settings of a config section, whose empty values are defaults."""
-        given: dict[str, Any] = {key: _frozen(value) for key, value in section.items() if value is not None}
+        """The settings of a config section, whose empty values are defaults; what to load and where to write is not
+        among them."""
+        given: dict[str, Any] = {
+            key: _frozen(value) for key, value in section.items() if value is not None and key not in PLACES
+        }
         if "windows" in given:
             given["windows"] = tuple(map(str, given["windows"]))  # a window of one lead time may be a number
         return cls(**given)

@@ -13,7 +13,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from autocast.runs.annotations import entry_type, mismatch
-from autocast.runs.environment import OWN_TARGETS, TARGETS, added_targets, is_allowed_target, is_secret_variable
+from autocast.runs.environment import (
+    OWN_TARGETS,
+    REDACTED,
+    SHORTEST_SECRET,
+    TARGETS,
+    added_targets,
+    is_allowed_target,
+    is_secret_key,
+    is_secret_variable,
+    secret_values,
+)
 from autocast.runs.problems import Problem, did_you_mean, nearest
 from autocast.runs.signatures import Parameter, Signature, Signatures
 from autocast.runs.sources import NoSourceError, NoSuchTargetError
@@ -22,6 +32,7 @@ from autocast.runs.spine import ROOTS, SECTIONS, dataclass_name
 SPECIAL = ("_target_", "_partial_", "_convert_", "_recursive_")
 REMEDIES = {"datamodule.data_path": "--dataset DIR or datamodule.data_path=DIR"}
 """How to give a missing value, where there is more to say than its key."""
+NO_SECRETS = "A secret never enters a config. Set it in the environment or in .env."
 
 
 @dataclass
@@ -38,7 +49,7 @@ class Checker:
     def check(self, config: DictConfig, root: str) -> DictConfig:
         """Checks everything and returns the config, with references resolved unless one of them is a problem."""
         self._check_interpolations(config)
-        plain: Any = OmegaConf.to_container(config, resolve=not self.problems)
+        plain: Any = self._without_secrets("", OmegaConf.to_container(config, resolve=not self.problems))
         self._check_section("", plain, ROOTS[root])
         for key, name in SECTIONS.items():
             if isinstance(plain.get(key), dict):
@@ -66,6 +77,24 @@ class Checker:
                 continue
             if re.fullmatch(r"\$\{[\w.]+\}", text):
                 self._references[key] = text[2:-1]
+
+    def _without_secrets(self, path: str, node: Any) -> Any:
+        """The config with every secret in it replaced, each a problem."""
+        if isinstance(node, Mapping):
+            return {key: self._without_secret(_join(path, key), key, child) for key, child in node.items()}
+        if isinstance(node, list):
+            return [self._without_secrets(f"{path}[{index}]", child) for index, child in enumerate(node)]
+        name = next((name for value, name in secret_values().items() if value in node), "") if _is_text(node) else ""
+        if not name:
+            return node
+        self._add(path, f"has the value of {name} in it. {NO_SECRETS}")
+        return REDACTED
+
+    def _without_secret(self, path: str, key: Any, value: Any) -> Any:
+        if not is_secret_key(str(key)) or not _can_be_secret(value):
+            return self._without_secrets(path, value)
+        self._add(path, NO_SECRETS)
+        return REDACTED
 
     def _check_section(self, path: str, values: dict[str, Any], dataclass: str) -> None:
         """A section of the spine; keys that it lacks get the defaults of its dataclass."""
@@ -142,6 +171,20 @@ class Checker:
             path = self._references[path]
         if Problem(path, message) not in self.problems:
             self.problems.append(Problem(path, message))
+
+
+def _is_text(node: Any) -> bool:
+    """Whether it is written out; a reference is looked at when it is resolved."""
+    return isinstance(node, str) and "${" not in node
+
+
+def _can_be_secret(value: Any) -> bool:
+    """Whether the value of a secret name is one: not a switch, a size (`d_key: 64`), or a part that is constructed."""
+    if isinstance(value, bool) or (isinstance(value, Mapping) and "_target_" in value):
+        return False
+    if isinstance(value, str):
+        return _is_text(value) and value not in ("", "???")
+    return bool(value) and len(str(value)) >= SHORTEST_SECRET
 
 
 def _texts(path: str, node: Any) -> Iterator[tuple[str, str]]:

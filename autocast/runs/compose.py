@@ -13,7 +13,7 @@ from autocast.runs.adoption import adopt_autoencoder
 from autocast.runs.checks import Checker
 from autocast.runs.composer import Composer, Draft
 from autocast.runs.datasets import Dataset, missing_data, new_dataset_path, resolve_dataset
-from autocast.runs.environment import added_targets, datasets_dir, read_dotenv
+from autocast.runs.environment import added_targets, datasets_dir, redact, without_secret_values
 from autocast.runs.overrides import Overrides, Typed, split_eval
 from autocast.runs.problems import Problem
 from autocast.runs.request import Request
@@ -83,7 +83,6 @@ def compose_defaults(root: str) -> DictConfig:
 
 def read_request(request: Request, root: str) -> Reading:
     """Reads the words of a request; `root` is the config that they are about."""
-    read_dotenv()
     composer = Composer.of(root, request.config_dir)
     words, after_token = split_eval(request.overrides)
     eval_words = (*after_token, *request.eval_overrides)
@@ -181,7 +180,7 @@ def _check_evaluation(reading: Reading, draft: Draft) -> tuple[DictConfig, list[
 
 
 def _in_order(problems: list[Problem], reading: Reading) -> list[Problem]:
-    """Each once: those of overrides as they were typed, then those of flags, then those of the config."""
+    """Each once, without secrets: those of overrides as they were typed, then of flags, then of the config."""
     words = [*reading.words, *reading.eval_words]
 
     def position(problem: Problem) -> int:
@@ -189,7 +188,8 @@ def _in_order(problems: list[Problem], reading: Reading) -> list[Problem]:
             return words.index(problem.subject)
         return len(words) + (0 if problem.subject.startswith("--") else 1)
 
-    return sorted(dict.fromkeys(problems), key=position)
+    in_order = sorted(dict.fromkeys(problems), key=position)
+    return [Problem(redact(problem.subject), without_secret_values(problem.message)) for problem in in_order]
 
 
 def _workdir(reading: Reading) -> tuple[Path | None, list[Problem]]:

@@ -20,6 +20,7 @@ START, REPLACE, CONTINUE, EXTEND, NOTHING, REFUSE = "start", "replace", "continu
 LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
 FIXED_BY_THE_START = (
     "model",
+    "optimizer",
     "seed",
     "autoencoder_checkpoint",
     "datamodule.n_steps_input",
@@ -27,7 +28,7 @@ FIXED_BY_THE_START = (
     "datamodule.stride",
     "datamodule.normalisation",
 )
-"""What a run that is continued cannot change."""
+"""What a run that is continued cannot change; Lightning restores the optimiser as it was saved, whatever is typed."""
 
 BESIDE_IT = ("beside it", "--no-resume")
 REPLACE_IT = ("replace it", "--overwrite")
@@ -118,6 +119,17 @@ def decide_training(
     return _already_there(found, saved, same=found.signature == signature)
 
 
+def refuse_change(found: Found, saved: Mapping[str, Any], config: Mapping[str, Any]) -> Decision | None:
+    """A refusal where a run is to be continued, here or elsewhere, with what its start fixed changed."""
+    fixed = [key for key in differences(saved, config) if is_under(key, FIXED_BY_THE_START)]
+    if not fixed:
+        return None
+    weights_fit = not any(is_under(key, ("model",)) for key in fixed)
+    from_weights = ("from its weights", f"autocast {found.kind} --init-from {found.directory.quoted}")
+    remedies = [*([from_weights] if weights_fit else []), _another_name(found), BESIDE_IT]
+    return _refused(found, f"that keeps its {', '.join(fixed)}", remedies)
+
+
 def decide_evaluation(request: Request, directory: RunDirectory, kind: str, stage: str, signature: str) -> Decision:
     """An evaluation is started, found to be there, or refused where another one has its name."""
     found = Found(directory, directory.kind_of_stage(stage) or kind, stage)
@@ -161,9 +173,9 @@ def is_longer(old: int | None, new: int | None) -> bool:
 
 
 def _continued(found: Found, saved: Mapping[str, Any], config: Mapping[str, Any]) -> Decision:
+    if refusal := refuse_change(found, saved, config):
+        return refusal
     changed = differences(saved, config)
-    if fixed := [key for key in changed if is_under(key, FIXED_BY_THE_START)]:
-        return _refused(found, f"that keeps its {', '.join(fixed)}", [_another_name(found), BESIDE_IT])
     last = found.directory.last_checkpoint(found.kind)
     progress = last_progress(found.directory, found.kind)
     at = f"continued from {progress}" if last else "without a checkpoint: it starts again"

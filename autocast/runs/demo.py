@@ -8,6 +8,7 @@ from pathlib import Path
 
 from autocast.runs.console import Screen
 from autocast.runs.directory import default_output_base
+from autocast.runs.environment import read_dotenv
 from autocast.runs.exits import DONE
 from autocast.runs.launch import run as run_job
 from autocast.runs.request import Request
@@ -21,6 +22,7 @@ QUICK = {
     "eval": ("eval.n_members=2",),
 }
 """Overrides that take seconds and learn nothing."""
+UNCHECKED = "each of them: it stands on what those before it make. They take --dry-run themselves"
 
 
 def run(workdir: Path | None, *, seed: int, quick: bool, dry_run: bool, json: bool) -> int:
@@ -29,6 +31,7 @@ def run(workdir: Path | None, *, seed: int, quick: bool, dry_run: bool, json: bo
     Returns:
         The exit code of the first command that failed, else 0.
     """
+    read_dotenv()
     screen = Screen(as_json=json)
     directory = workdir or default_output_base() / "demo" / str(seed)
     steps = commands(directory, seed, quick=quick)
@@ -40,9 +43,11 @@ def run(workdir: Path | None, *, seed: int, quick: bool, dry_run: bool, json: bo
     for request in steps:
         screen.line(f"  {as_typed(request)}")
     if dry_run:
+        screen.line(f"not checked: {UNCHECKED}")
         screen.line("nothing was written, nothing was started")
     if json:
-        screen.document({"run": str(directory), "commands": [as_typed(request) for request in steps]})
+        typed = [as_typed(request) for request in steps]
+        screen.document({"run": str(directory), "commands": typed, "not_checked": [UNCHECKED] if dry_run else []})
     return DONE
 
 

@@ -20,8 +20,13 @@ SHORTEST_SECRET = 6
 """Shorter values (a flag, a number) would blank ordinary text."""
 
 _SECRET_VARIABLE = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
-_SECRET_KEY = re.compile(r"(^|_)(api_?key|key|token|secret|password)$", re.IGNORECASE)
-_ASSIGNMENT = re.compile(r"(?P<name>[\w.@/]*(?:KEY|TOKEN|SECRET|PASSWORD)\w*)=(?P<value>\S+)", re.IGNORECASE)
+_SECRET_WORD = r"(?:api|access|private|secret)[_-]?keys?|token|secrets?|passwords?"
+_SECRET_KEY = re.compile(rf"(?:^|[_-])(?:{_SECRET_WORD}|key)$", re.IGNORECASE)
+_ASSIGNMENT = re.compile(
+    rf"""(?ix) (?<! [\w-] ) (?P<name> (?: [\w.@/-]* [_.@/-] )? (?: {_SECRET_WORD} ) | [\w.@/-]* [_.@/-] key )
+    (?P<sign> ["']? [ \t]* [:=] [ \t]* ) (?: "[^"\n]*" | '[^'\n]*' | \*{{3}} | \S+ )"""
+)
+"""`api_key=x`, `"api_key": "x"`; a bare `key` is more often the argument of a sort than a secret."""
 
 
 def read_dotenv(directory: Path | None = None) -> None:
@@ -86,11 +91,21 @@ def is_secret_key(key: str) -> bool:
 
 def redact(text: str, environ: Mapping[str, str] | None = None) -> str:
     """`text` without the values of secret variables, and without what is assigned to a secret name in it."""
-    environ = os.environ if environ is None else environ
-    values = {v for name, v in environ.items() if is_secret_variable(name) and len(v) >= SHORTEST_SECRET}
-    for value in sorted(values, key=len, reverse=True):
+    return _ASSIGNMENT.sub(rf"\g<name>\g<sign>{REDACTED}", without_secret_values(text, environ))
+
+
+def without_secret_values(text: str, environ: Mapping[str, str] | None = None) -> str:
+    """`text` without the values of secret variables."""
+    for value in sorted(secret_values(environ), key=len, reverse=True):
         text = text.replace(value, REDACTED)
-    return _ASSIGNMENT.sub(rf"\g<name>={REDACTED}", text)
+    return text
+
+
+def secret_values(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The values that must never be written anywhere, each with the name of its variable."""
+    environ = os.environ if environ is None else environ
+    secret = {value: name for name, value in environ.items() if is_secret_variable(name)}
+    return {value: name for value, name in secret.items() if len(value) >= SHORTEST_SECRET}
 
 
 def _has_prefix(target: str, prefixes: tuple[str, ...]) -> bool:

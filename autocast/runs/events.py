@@ -6,16 +6,19 @@ import json
 import os
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from autocast.runs.environment import redact
 
 Event = dict[str, Any]
 ENDINGS = ("finished", "failed", "interrupted")
 
 
 def append_event(file: Path, event: str, /, **fields: Any) -> None:
-    """Adds one line; a single write, so that lines of several processes do not mix."""
-    line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, default=str)
+    """Adds one line, without secrets; a single write, so that lines of several processes do not mix."""
+    line = json.dumps({"time": round(time.time(), 3), "event": event, **_redacted(fields)}, default=str)
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8") as stream:
         stream.write(line + "\n")
@@ -45,6 +48,14 @@ def still_running(events: list[Event]) -> bool:
     if last is None or last["event"] != "started" or last["host"] != socket.gethostname():
         return False
     return last["pid"] != os.getpid() and process_start(last["pid"]) == last["process_start"] is not None
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _redacted(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(entry) for entry in value]
+    return redact(value) if isinstance(value, str) else value
 
 
 def process_start(pid: int) -> str | None:

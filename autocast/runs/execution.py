@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from autocast.errors import AutocastError, LaunchError
 from autocast.runs.console import Screen, duration
 from autocast.runs.directory import DONE as COMPLETE
 from autocast.runs.directory import TRAIN, RunDirectory
-from autocast.runs.environment import allow_recorded_targets, read_dotenv
+from autocast.runs.environment import allow_recorded_targets, read_dotenv, redact
 from autocast.runs.events import this_process
 from autocast.runs.exits import DONE, FAILED, INTERRUPTED
 from autocast.runs.identity import fingerprint, write_json
@@ -90,7 +91,7 @@ def _call(function: Callable[[Job], Outcome], job: Job) -> tuple[int, Outcome | 
             return DONE, function(job)
     except AutocastError as error:
         job.emit("failed", error=type(error).__name__, message=str(error), traceback=traceback.format_exc())
-        job.console.error(f"{job.directory.path}: {error}")
+        job.console.error(redact(f"{job.directory.path}: {error}"))
         return FAILED, None
     except KeyboardInterrupt:
         return _interrupted(job), None
@@ -101,7 +102,7 @@ def _call(function: Callable[[Job], Outcome], job: Job) -> tuple[int, Outcome | 
         return error.code if isinstance(error.code, int) and error.code else FAILED, None
     except Exception as error:
         job.emit("failed", error=type(error).__name__, message=str(error), traceback=traceback.format_exc())
-        traceback.print_exc()
+        sys.stderr.write(redact(traceback.format_exc()))
         return FAILED, None
 
 

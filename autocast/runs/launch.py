@@ -16,6 +16,7 @@ from autocast.runs.console import Screen
 from autocast.runs.decision import EXTEND, NOTHING, REPLACE
 from autocast.runs.directory import KINDS, RunDirectory, run_of_file
 from autocast.runs.dryrun import show
+from autocast.runs.environment import read_dotenv
 from autocast.runs.events import append_event
 from autocast.runs.execution import WORKFLOWS, execute, perform
 from autocast.runs.exits import DONE, USAGE, tell
@@ -34,6 +35,7 @@ def run(request: Request, screen: Screen | None = None) -> int:
     Returns:
         The exit code.
     """
+    read_dotenv()
     preflight = importlib.import_module(WORKFLOWS).preflight
     screen = screen or Screen(as_json=request.json)
     try:

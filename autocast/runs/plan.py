@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from autocast.runs.decision import REFUSE, Decision, decide_evaluation, decide_training
+from autocast.runs.decision import REFUSE, Decision, Found, decide_evaluation, decide_training, refuse_change
 from autocast.runs.directory import TRAIN, RunDirectory, run_of_file
 from autocast.runs.identity import known_sha256, signature
 from autocast.runs.job import EVALUATION_WORKFLOW, TRAINING_WORKFLOWS
@@ -187,6 +187,9 @@ def _training(request: Request, place: Place, checked: Checked) -> Plan:
     file = place.saved or directory.config_file(place.kind)
     saved = read_config(file) if file.is_file() else {}
     decision = decide_training(here, directory, place.kind, signed, saved=saved, config=checked.config)
+    if place.saved and not place.in_place:
+        source = Found(RunDirectory(place.saved.parent), place.kind, TRAIN, by_path=True)
+        decision = refuse_change(source, saved, checked.config) or decision
     if decision.starts and place.checkpoint:
         message = " ".join(text for text in (decision.message, f"continued from {place.checkpoint}") if text)
         decision = dataclasses.replace(decision, resume_from=place.checkpoint, message=message)

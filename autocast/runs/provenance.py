@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from autocast.runs.environment import REDACTED, SHORTEST_SECRET, is_secret_variable, redact
+from autocast.runs.environment import REDACTED, redact, without_secret_values
 
 LARGEST_UNTRACKED = 200_000
 LARGEST_PATCH = 2_000_000
@@ -24,6 +24,8 @@ SECRET_IN_CODE = re.compile(
     (?: ["'] [^"'\n]{6,} ["'] | [A-Za-z0-9+/_.=-]* [0-9] [A-Za-z0-9+/_.=-]{7,} )"""
 )
 """A literal that is assigned to a secret name; `sorted(values, key=size)` is none."""
+DIFFERENCE = ["git", "diff", "--no-ext-diff", "--no-color", "HEAD"]
+"""As git itself writes it, whatever the user has configured for looking at it."""
 
 
 def provenance() -> dict[str, Any]:
@@ -99,8 +101,8 @@ def _patch(root: Path) -> str:
             shutil.copy(original, copy)
             environment = {"GIT_INDEX_FILE": str(copy)}
             _output(["git", "add", "--intent-to-add", "--", *small], root, environment)
-            return _output(["git", "diff", "HEAD"], root, environment) or ""
-    return _output(["git", "diff", "HEAD"], root) or ""
+            return _output(DIFFERENCE, root, environment) or ""
+    return _output(DIFFERENCE, root) or ""
 
 
 def _repositories() -> list[Path]:
@@ -130,7 +132,4 @@ def _output(command: list[str], folder: Path | None = None, environment: dict[st
 
 def redact_patch(text: str) -> str:
     """A difference without the values of secret variables and without literals that are assigned to secret names."""
-    values = [value for name, value in os.environ.items() if is_secret_variable(name)]
-    for value in sorted((value for value in values if len(value) >= SHORTEST_SECRET), key=len, reverse=True):
-        text = text.replace(value, REDACTED)
-    return SECRET_IN_CODE.sub(rf"\g<name>{REDACTED}", text)
+    return SECRET_IN_CODE.sub(rf"\g<name>{REDACTED}", without_secret_values(text))

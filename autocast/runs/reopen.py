@@ -12,7 +12,7 @@ from autocast.errors import LaunchError
 from autocast.runs.compose import EPD, Composition, Reading, finish, read_request, set_data_path
 from autocast.runs.composer import Composer, Draft
 from autocast.runs.directory import KINDS, RunDirectory
-from autocast.runs.environment import allow_recorded_targets, read_dotenv
+from autocast.runs.environment import allow_recorded_targets
 from autocast.runs.problems import Problem
 from autocast.runs.request import Request
 from autocast.runs.spine import ROOTS, SECTIONS, dataclass_name
@@ -52,7 +52,6 @@ def _load(saved: Path) -> DictConfig:
 
 def _allow_own_targets(saved: Path) -> None:
     """Classes of the user's own that the run was trained with are found again."""
-    read_dotenv()
     for kind, name in KINDS.items():
         if name == saved.stem:
             allow_recorded_targets(RunDirectory(saved.parent).recorded_targets(kind))

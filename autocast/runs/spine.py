@@ -67,7 +67,7 @@ class Optimizer:
 @dataclass(frozen=True)
 class Checkpoint:
     every_n_epochs: int | None = 10
-    every_n_minutes: float | None = None
+    every_n_minutes: float | None = 10.0
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ def simulate(request: Request, screen: Screen | None = None) -> int:
     Returns:
         The exit code.
     """
+    read_dotenv()
     screen = screen or Screen(as_json=request.json)
     composition = compose(request)
     if composition.problems:
@@ -68,7 +69,8 @@ def simulate(request: Request, screen: Screen | None = None) -> int:
         defaults: Any = OmegaConf.to_container(compose_defaults("simulate"), resolve=True)
         found = changes(defaults, config)
         details = {"config": config, "changes": found.values, "removed": list(found.removed)}
-        return _dry(screen, f"simulate  {config['data_path']}", details, found.rows)
+        unchecked = [*composition.unchecked, "that the simulator can be built: needs torch, done at the start"]
+        return _dry(screen, f"simulate  {config['data_path']}", details, unchecked, found.rows)
     return _close(screen, f"done  {config['data_path']}", _call("simulate", screen, config))
 
 
@@ -86,7 +88,8 @@ def inspect(dataset: str, *, video: Path | None, json: bool, dry_run: bool) -> i
             f"{dataset}: a file. data inspect wants the directory of a data set, with data/ or train/ in it."
         )
     if dry_run:
-        return _dry(screen, f"inspect  {path}", {"video": str(video or "")})
+        unchecked = ["the data themselves: that is the command"]
+        return _dry(screen, f"inspect  {path}", {"video": str(video or "")}, unchecked)
     return _close(screen, str(path), _call("inspect", screen, str(path), video=video))
 
 
@@ -132,7 +135,8 @@ def forecast(
     if dry_run:
         names = ("source", "n_steps", "n_members", "batch_size")
         details = {name: getattr(request, name) for name in names}
-        return _dry(screen, f"forecast  {title}", details)
+        unchecked = ["that the run and these data fit each other: needs torch, done at the start"]
+        return _dry(screen, f"forecast  {title}", details, unchecked)
     return _close(screen, f"done  {title}", _call("forecast", screen, request))
 
 
@@ -147,6 +151,7 @@ def show_config(request: Request) -> int:
     Returns:
         The exit code.
     """
+    read_dotenv()
     screen = Screen(as_json=request.json)
     saved = evaluation_place(request).saved if request.command == "eval" and request.workdir else None
     composition = compose(request) if saved is None else reopen(request, saved)
@@ -183,13 +188,20 @@ def _close(screen: Screen, title: str, outcome: Outcome) -> int:
     return DONE
 
 
-def _dry(screen: Screen, title: str, details: dict[str, Any], rows: Sequence[tuple[str, str]] | None = None) -> int:
+def _dry(
+    screen: Screen,
+    title: str,
+    details: dict[str, Any],
+    unchecked: Sequence[str],
+    rows: Sequence[tuple[str, str]] | None = None,
+) -> int:
     """Shows what would be done; `rows` are what a reader sees of the details, by default all that has a value."""
     if screen.as_json:
-        screen.document({"argv": command_line(), **details})
+        screen.document({"argv": command_line(), **details, "not_checked": list(unchecked)})
         return DONE
     if rows is None:
         rows = [(key, str(value)) for key, value in details.items() if value not in (None, "")]
-    screen.panel(title, [("command", shlex.join(command_line())), *rows])
+    gaps = [("not checked", check) for check in unchecked]
+    screen.panel(title, [("command", shlex.join(command_line())), *rows, *gaps])
     screen.line(NOTHING_DONE)
     return DONE

@@ -20,6 +20,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from autocast.errors import AutocastError, CheckpointError
 from autocast.training.best import BestObjective
+from autocast.training.continued import ends_epoch, run_of_checkpoint
 from autocast.training.interrupt import Interrupt, StoppedByUserError
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -86,6 +87,11 @@ class Checkpoints(Checkpoint):
         self._at_boundary = False
         self._saved_at = time.monotonic()
 
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Here rather than where training starts, which a finished run never does."""
+        if trainer.is_global_zero:
+            self._restore_best(Path(str(trainer.ckpt_path)), checkpoint)
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._last_is_whole = trainer.global_step > 0 and damage_of(self.directory / LAST) is None
@@ -113,7 +119,7 @@ class Checkpoints(Checkpoint):
         epoch = trainer.current_epoch + 1
         self._save(trainer, epochs_done=epoch)
         if trainer.is_global_zero and self.best.is_new:
-            self._keep_best(epoch)
+            self._keep_best(self.directory / LAST, epoch)
         every = self.settings.every_n_epochs
         if trainer.is_global_zero and every and epoch % every == 0:
             link(self.directory / LAST, self.directory / f"epoch-{epoch:04}.ckpt")
@@ -153,13 +159,33 @@ class Checkpoints(Checkpoint):
         fields = {"file": str(last), "epoch": epochs_done, "step": trainer.global_step, "is_best": self.best.is_new}
         self.on_event("checkpoint", fields)
 
-    def _keep_best(self, epoch: int) -> None:
-        best = self.directory / f"best-{epoch:04}.ckpt"
-        link(self.directory / LAST, best)
+    def _restore_best(self, resumed_from: Path, checkpoint: dict[str, Any]) -> None:
+        """The best of the checkpoint resumed from is the best here, in the run itself and in another directory.
+
+        A kill may have come before the best got its name: then it is the checkpoint itself. A best that is lost, or
+        lies in the checkpoint's future, cannot stand for it: then the main file is what is resumed from.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        epoch = checkpoint["callbacks"][self.best.state_key]["epoch"]
+        found = resumed_from.with_name(_best_name(epoch))
+        if run_of_checkpoint(resumed_from) is not None and found.is_file():
+            self._keep_best(found, epoch)
+        elif ends_epoch(checkpoint, epoch):
+            self._keep_best(resumed_from, epoch)
+        else:
+            link(resumed_from, self.main_file)
+
+    def _keep_best(self, source: Path, epoch: int) -> None:
+        best = self.directory / _best_name(epoch)
+        link(source, best)
         link(best, self.main_file)
         for other in self.directory.glob("best-*.ckpt"):
             if other != best:
                 other.unlink()
+
+
+def _best_name(epoch: int | None) -> str:
+    return f"best-{epoch or 0:04}.ckpt"
 
 
 def newest_valid(directory: Path) -> Path:
@@ -202,11 +228,3 @@ def link(source: Path, target: Path) -> None:
         shutil.copyfile(source, partial)
     partial.replace(target)
     partial.unlink(missing_ok=True)  # renaming one name of a file onto another name of it does nothing
-
-
-def adopt_checkpoints(source: Path, directory: Path, main_file: Path) -> None:
-    """Takes over the best checkpoint of the run that is continued in another place."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for best in source.glob("best-*.ckpt"):
-        link(best, directory / best.name)
-        link(best, main_file)

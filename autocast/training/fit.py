@@ -22,8 +22,8 @@ from autocast.training.checkpoints import (
     Checkpoints,
     CheckpointSettings,
     OnEvent,
-    adopt_checkpoints,
 )
+from autocast.training.continued import CHECKPOINTS_DIR
 from autocast.training.divergence import DivergenceGuard
 from autocast.training.interrupt import Interrupt, StoppedByUserError
 from autocast.training.media import finish_trackers, start_trackers
@@ -66,7 +66,7 @@ class Destination:
 
     @property
     def checkpoints_dir(self) -> Path:
-        return self.directory / "checkpoints"
+        return self.directory / CHECKPOINTS_DIR
 
     def record(self) -> dict[str, Any]:
         versions = {
@@ -111,8 +111,9 @@ def fit(
         recipe: How.
         destination: Where to.
         resume_from: A whole checkpoint, as `newest_valid` finds it. Continues everything: weights, averages,
-            optimiser, schedule, counters, the best objective, and the metrics of the epochs before it. A larger
-            `max_epochs` extends a run; its learning-rate schedule is stretched to the new length.
+            optimiser, schedule, counters, the best objective, and the metrics of the epochs before it, which come
+            along from a run in another directory. A larger `max_epochs` extends a run; its learning-rate schedule is
+            stretched to the new length.
         display: Where progress is shown; by default on standard output.
         on_event: Gets "resumed", "note", "epoch", "checkpoint", each with plain values.
         verbose: Let Lightning speak as well.
@@ -142,8 +143,6 @@ def fit(
         on_event=on_event,
     )
     own = [ResumeNotice(display, on_event), DivergenceGuard(), best, log, Progress(display, best, log), checkpoints]
-    if resume_from is not None:
-        _adopt(resume_from, destination)
     with nullcontext() if verbose else quiet():
         trainer = _build_trainer(recipe, destination, own)
         with _tracked(trainer.loggers, destination.config):
@@ -201,15 +200,6 @@ def _run(
         raise
     if interrupt.requested:
         raise KeyboardInterrupt
-
-
-def _adopt(resume_from: Path, destination: Destination) -> None:
-    """Takes over metrics and the best checkpoint where a run is continued in another directory."""
-    source = resume_from.parent.parent
-    if source.resolve() == destination.directory.resolve():
-        return
-    MetricsFile(destination.directory).adopt(MetricsFile(source))
-    adopt_checkpoints(resume_from.parent, destination.checkpoints_dir, destination.main_file)
 
 
 def _summarise(trainer: L.Trainer, best: BestObjective, log: MetricsLog, destination: Destination) -> FitSummary:

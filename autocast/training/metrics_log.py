@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from autocast.training.best import BestObjective
+from autocast.training.continued import METRICS_FILE, epochs_done, run_of_checkpoint
 
 Record = dict[str, Any]
 
@@ -27,7 +28,7 @@ class MetricsFile:
     """`metrics.jsonl`, and the same as `metrics.csv`; one record per epoch, epochs counted from 1."""
 
     def __init__(self, directory: Path):
-        self.jsonl_file = directory / "metrics.jsonl"
+        self.jsonl_file = directory / METRICS_FILE
         self.csv_file = directory / "metrics.csv"
         self._columns: list[str] = []
 
@@ -38,18 +39,12 @@ class MetricsFile:
         lines = self.jsonl_file.read_text(encoding="utf-8").split("\n")[:-1]  # a whole line ends in a newline
         return [json.loads(line) for line in lines]
 
-    def start_after(self, epoch: int) -> None:
-        """Drops the records of later epochs, which are about to be repeated."""
-        records = [record for record in self.read() if record["epoch"] <= epoch]
+    def start_after(self, epoch: int, source: MetricsFile | None = None) -> None:
+        """Keeps the records up to `epoch`, of another run if this one continues it; later ones are to be made again."""
+        records = [record for record in (source or self).read() if record["epoch"] <= epoch]
         self.jsonl_file.parent.mkdir(parents=True, exist_ok=True)
         _replace(self.jsonl_file, "".join(_json_line(record) for record in records))
         self._rewrite_csv(records)
-
-    def adopt(self, other: MetricsFile) -> None:
-        """Starts with the records of another run, which this one continues."""
-        if other.jsonl_file.is_file():
-            self.jsonl_file.parent.mkdir(parents=True, exist_ok=True)
-            _replace(self.jsonl_file, other.jsonl_file.read_text(encoding="utf-8"))
 
     def append(self, record: Record) -> None:
         _append(self.jsonl_file, _json_line(record))
@@ -95,6 +90,12 @@ class MetricsLog(Callback):
         self._started = time.monotonic()
         self._seconds_before = 0.0
         self._n_steps_logged = 0
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Here rather than where training starts, which a finished run never does."""
+        if trainer.is_global_zero:
+            run = run_of_checkpoint(Path(str(trainer.ckpt_path)))
+            self.file.start_after(epochs_done(checkpoint), None if run is None else MetricsFile(run))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._sums = {name: total.to(pl_module.device) for name, total in self._sums.items()}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
@@ -20,10 +18,11 @@ from autocast.types import Batch
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer, float], LRScheduler]
-Augmentation = Callable[[Batch, torch.Generator], Batch]
+Augmentation = Callable[[Batch, Noise], Batch]
 
-# In the place of a step number, which never gets so large.
-VALIDATION, SCORES, AUGMENTATION = 2**48, 2**48 + 1, 2**48 + 2
+# What numbers are drawn for, after the seed in their keys. A rollout's keys, (seed, trajectory, member), have no purpose
+# and a number that never gets so large in its place: nothing is drawn twice, even if both have the same seed.
+VALIDATION, SCORES, AUGMENTATION, TRAINING = (2**48 + purpose for purpose in range(4))
 
 
 class Trainable(Protocol):
@@ -43,16 +42,17 @@ class ScoresValidation(Protocol):
 class TrainingModule(L.LightningModule):
     """Trains any model that has a `loss`.
 
-    The noise of optimiser step s for sample i of the global batch comes from (seed, s, i): restarts repeat it, ranks
-    and micro-batches of an accumulation differ. Validation noise comes from (seed, trajectory, start) and is the same
-    in every epoch, so that `val/objective` is comparable over epochs.
+    The noise of optimiser step s for sample i of the global batch comes from (seed, s, i), and so does its
+    augmentation, each with a purpose in its key: restarts repeat them, and they are the same for any number of ranks
+    and of micro-batches in an accumulation. Validation noise comes from (seed, trajectory, start) and is the same in
+    every epoch, so that `val/objective` is comparable over epochs.
 
     Args:
         model: A `Trainable`; its weights are `model.*` in checkpoints.
         optimizer: Makes the optimiser from the parameters that require a gradient.
         lr_scheduler: Makes the schedule from the optimiser and the number of steps in all.
         seed: Of the noise and of the augmentations.
-        augment: Changes a training batch, on the device.
+        augment: Changes a training batch, on the device, with a stream of random numbers for each sample.
         record: Plain values that checkpoints carry under "autocast": kind, config, field specification, versions.
         n_score_batches: Validation batches, evenly spread, on which `validation_scores` are evaluated in an epoch:
             a generative model is sampled for them.
@@ -121,9 +121,8 @@ class TrainingModule(L.LightningModule):
         """The objective, and under "terms" what it is made of, detached, for those who log."""
         step, rows = self.trainer.global_step, self._rows(batch, batch_idx)
         if self.augment is not None:
-            generator = torch.Generator().manual_seed(_stream_seed(self.seed, AUGMENTATION, step, rows[0]))
-            batch = self.augment(batch, generator)
-        terms = self.model.loss(batch, Noise([(self.seed, step, row) for row in rows]))
+            batch = self.augment(batch, Noise([(self.seed, AUGMENTATION, step, row) for row in rows]))
+        terms = self.model.loss(batch, Noise([(self.seed, TRAINING, step, row) for row in rows]))
         return {"loss": terms["loss"], "terms": {_logged_name("train", k): v.detach() for k, v in terms.items()}}
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
@@ -171,7 +170,3 @@ def _logged_name(split: str, term: str) -> str:
     if term == "loss":
         return "train/loss" if split == "train" else "val/objective"
     return f"{split}/loss/{term}"
-
-
-def _stream_seed(*key: int) -> int:
-    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=7).digest(), "big")

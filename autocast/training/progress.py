@@ -28,6 +28,7 @@ LOSS_REFRESH_SECONDS = 1.0
 """Reading a loss waits for the device."""
 NARROWEST_BAR, WIDE = 60, 110
 """Columns: below the first there are plain lines; from the second on the speed stands beside the bar."""
+SHORTEST_BAR, LONGEST_BAR, ROOM_FOR_SPEED = 12, 40, 92
 
 
 def _is_terminal(console: Console) -> bool:
@@ -166,7 +167,8 @@ class Progress(Callback):
 
     def _bar(self, trainer: L.Trainer, epoch: int, note: str) -> Group:
         known = math.isfinite(self.total_steps)
-        bar = ProgressBar(total=self.total_steps if known else None, completed=trainer.global_step, width=30)
+        length = min(LONGEST_BAR, max(SHORTEST_BAR, self.display.console.width - ROOM_FOR_SPEED))
+        bar = ProgressBar(total=self.total_steps if known else None, completed=trainer.global_step, width=length)
         percent = f"{100 * trainer.global_step / self.total_steps:.0f} %" if known else ""
         speed = self._speed(trainer)
         wide = self.display.console.width >= WIDE

@@ -184,11 +184,15 @@ def test_a_data_set_with_a_missing_file_is_named(tmp_path):
         make(path)
 
 
-def test_a_rejected_trajectory_stops_it_and_leaves_nothing(tmp_path):
-    bad = trajectory_seed(SEED, "valid", 1)
-    with pytest.raises(DataError, match=rf"split valid cannot be simulated; nothing is kept\.\nseed {bad} blew up"):
-        make(tmp_path / "waves", Waves(bad_seed=bad))
-    assert not files_of(tmp_path / "waves")
+def test_a_rejected_trajectory_stops_it_and_costs_no_other(tmp_path):
+    path, bad = tmp_path / "waves", trajectory_seed(SEED, "valid", 1)
+    message = rf"split valid cannot be simulated with this seed .*\nseed {bad} blew up\n.*another seed"
+    with pytest.raises(DataError, match=message):
+        make(path, Waves(bad_seed=bad))
+    with pytest.raises(DataError, match="an unfinished simulation made with other settings"):
+        make(path, seed=6)
+    assert make(path).n_simulated == 5  # once the simulator is mended
+    assert_same_files(path, make(tmp_path / "undisturbed/waves").path)
 
 
 @pytest.mark.parametrize("splits", [{"train": 0, "valid": 1}, {"train": 2, "val": 1}, {"train": 2, "test": -1}])

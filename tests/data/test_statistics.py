@@ -14,6 +14,10 @@ from autocast.data.stats_file import training_statistics
 from autocast.errors import DataError
 
 
+def refuse(*_, **__):
+    raise PermissionError(13, "Permission denied")
+
+
 def all_frames(path, split="train") -> list[np.ndarray]:
     trajectories = open_split(path, split)
     return [
@@ -58,6 +62,23 @@ def test_the_file_has_five_digits_and_the_well_normalises_by_it(make_dataset):
     raw = open_split(path, "train").read(0, 0, 1)
     expected = (raw - computed.mean) / computed.std
     np.testing.assert_allclose(theirs[0]["input_fields"], expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_the_first_run_has_the_statistics_of_the_second(make_dataset, monkeypatch, writable):
+    path = make_dataset()
+    header, train = describe(path), open_split(path, "train")
+    with monkeypatch.context() as patch:
+        if not writable:
+            patch.setattr("pathlib.Path.write_text", refuse)
+        first = training_statistics(header, train).to_dict()
+    training_statistics(header, train)
+    second = training_statistics(header, train).to_dict()
+    assert (first.pop("source"), second.pop("source")) == (
+        "computed, written to stats.yaml" if writable else "computed, kept in memory (Permission denied)",
+        "stats.yaml",
+    )
+    assert first == second
 
 
 def test_a_name_that_yaml_would_misread_survives(make_dataset, spec):
@@ -105,10 +126,6 @@ def test_a_file_without_rms_is_enough(make_dataset):
 
 def test_statistics_stay_in_memory_where_nothing_can_be_written(make_dataset, monkeypatch):
     path = make_dataset()
-
-    def refuse(*_, **__):
-        raise PermissionError(13, "Permission denied")
-
     monkeypatch.setattr("pathlib.Path.write_text", refuse)
     found = training_statistics(describe(path), open_split(path, "train"))
     assert found.source == "computed, kept in memory (Permission denied)"

@@ -11,11 +11,14 @@ import torch
 from the_well.data.datasets import WellDataset
 
 from autocast.data.headers import describe
+from autocast.data.simulate import simulate_dataset, trajectory_seed
 from autocast.data.splits import open_file, open_split
 from autocast.data.stats_file import training_statistics
 from autocast.data.well_header import read_well_header
 from autocast.data.windows import Steps, WindowDataset
 from autocast.errors import DataError
+from autocast.simulators.advection_diffusion import AdvectionDiffusion
+from autocast.simulators.reaction_diffusion import ReactionDiffusion
 
 STRINGS = h5py.string_dtype()
 
@@ -96,8 +99,10 @@ def assert_same_windows(path: Path, split: str, n_input: int, n_output: int, str
         expected = theirs[i]
         assert torch.equal(batch.input_fields[i], expected["input_fields"])
         assert torch.equal(batch.output_fields[i], expected["output_fields"])
-        assert torch.equal(batch.scalars[i], expected["constant_scalars"])
-        assert torch.equal(batch.constant_fields[i], expected["constant_fields"])
+        if batch.scalars is not None:
+            assert torch.equal(batch.scalars[i], expected["constant_scalars"])
+        if batch.constant_fields is not None:
+            assert torch.equal(batch.constant_fields[i], expected["constant_fields"])
 
 
 @pytest.mark.parametrize(("n_input", "n_output", "stride"), [(1, 1, 1), (2, 3, 1), (1, 2, 3)])
@@ -105,6 +110,24 @@ def test_windows_of_our_files_are_those_of_the_well(make_dataset, n_input, n_out
     path = make_dataset()
     for split in ("train", "valid", "test"):
         assert_same_windows(path, split, n_input, n_output, stride)
+
+
+@pytest.mark.parametrize(
+    "simulator",
+    [
+        ReactionDiffusion(grid_shape=(16, 24), extent=(20.0, 30.0), n_frames=6, burn_in=1.0),
+        AdvectionDiffusion(grid_shape=(16, 16), n_frames=6),
+    ],
+)
+def test_windows_of_simulated_data_are_those_of_the_well(tmp_path, simulator):
+    path = simulate_dataset(simulator, tmp_path / "simulated", splits={"train": 3, "valid": 1, "test": 2}, seed=4).path
+    for split in ("train", "valid", "test"):
+        assert_same_windows(path, split, 2, 3)
+    assert_same_windows(path, "train", 1, 2, stride=2)
+    frames = open_split(path, "train").read(1, 0, 6)
+    expected = simulator.simulate([trajectory_seed(4, "train", 1)]).fields[0].numpy()
+    np.testing.assert_array_equal(frames, expected)
+    assert expected.std() > 1e-3
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])

@@ -1,6 +1,7 @@
 import csv
 import functools
 import json
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
@@ -9,7 +10,8 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 
 from autocast.errors import ConfigError
-from autocast.training.module import TrainingModule
+from autocast.generative.noise import Noise
+from autocast.training.module import AUGMENTATION, TrainingModule
 
 
 def records(tmp_path):
@@ -140,14 +142,62 @@ def test_validation_noise_is_the_same_in_every_epoch(train, tmp_path, toy):
 
 
 def test_augmentation_changes_training_batches_only(train, toy):
-    seen = []
+    seen = augmentations(train, max_epochs=2)
+    assert len(seen) == 8
+    assert len({number for numbers in seen for number in numbers}) == 40
 
-    def augment(batch, generator):
-        seen.append(float(torch.rand((), generator=generator)))
+
+def test_augmentation_does_not_depend_on_the_accumulation(train, toy, tmp_path):
+    whole = augmentations(train, max_epochs=1, data=toy.ToyData(n=20, batch_size=10))
+    options = {"accumulate_grad_batches": 2}
+    data = toy.ToyData(n=20, batch_size=5)
+    parts = augmentations(train, max_epochs=1, data=data, run_dir=tmp_path / "b", trainer_options=options)
+    assert sum(whole, []) == sum(parts, [])
+
+
+@pytest.mark.parametrize("n_ranks", [1, 2, 3])
+def test_draws_do_not_depend_on_the_number_of_ranks(toy, monkeypatch, n_ranks):
+    drawn = {}
+
+    def augment(batch, noise):
+        numbers = noise.uniform(like=torch.empty(())).tolist()
+        drawn.update(zip(batch.trajectory.tolist(), numbers, strict=True))
         return batch
 
-    train(max_epochs=2, augment=augment)
-    assert len(seen) == 8 == len(set(seen))
+    windows = toy.Windows(12, seed=0)
+    for rank in range(n_ranks):
+        module = TrainingModule(toy.ToyModel(), optimizer=torch.optim.Adam, augment=augment)
+        place = {"world_size": n_ranks, "global_rank": rank, "global_step": 3, "accumulate_grad_batches": 2}
+        module._trainer = SimpleNamespace(**place)
+        for i, batch in enumerate((range(6), range(6, 12))):
+            module.training_step(windows[list(batch)[rank::n_ranks]], i)
+    expected = Noise([(42, AUGMENTATION, 3, row) for row in range(12)]).uniform(like=torch.empty(()))
+    assert [drawn[i] for i in range(12)] == expected.tolist()
+
+
+def test_training_never_draws_what_a_rollout_draws(train, toy):
+    """A rollout's noise is keyed (seed, trajectory, member), and its seed may be the training's."""
+    keys = []
+
+    class Model(toy.ToyModel):
+        def loss(self, batch, noise):
+            keys.extend(noise._keys)
+            return super().loss(batch, noise)
+
+    train(Model(), max_epochs=1)
+    assert all(len(key) == 4 and key[1] >= 2**48 for key in keys)
+
+
+def augmentations(train, **options):
+    """What was drawn for each batch of a training."""
+    seen = []
+
+    def augment(batch, noise):
+        seen.append(noise.uniform(like=torch.empty(())).tolist())
+        return batch
+
+    train(augment=augment, **options)
+    return seen
 
 
 def test_scores_are_taken_on_a_few_batches_spread_over_the_validation(toy):
