@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class Noise:
-    """One stream of random numbers per row, for instance keyed `(seed, step, i)` or `(seed, trajectory, member)`.
+    """One stream of random numbers per row, keyed `(seed, purpose, step, i)` or `(seed, trajectory, member)`, say.
 
     Numbers are drawn in single precision on the device of `like` and then take its type, so a computation in another
     precision sees the same noise. Devices of different kinds have different streams. Torch's generator on the CPU

@@ -5,6 +5,7 @@ from __future__ import annotations
 from autocast.errors import AutocastError
 from autocast.runs.console import Screen
 from autocast.runs.directory import NoSuchRunError, UpstreamError
+from autocast.runs.environment import redact
 
 DONE, FAILED, USAGE, NO_SUCH_RUN, UPSTREAM, INTERRUPTED = 0, 1, 2, 4, 78, 130
 
@@ -22,5 +23,5 @@ def tell(error: AutocastError) -> int:
     Returns:
         Its exit code.
     """
-    Screen().error(str(error))
+    Screen().error(redact(str(error)))
     return exit_code(error)

@@ -20,8 +20,8 @@ MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer, float], LRScheduler]
 Augmentation = Callable[[Batch, Noise], Batch]
 
-# What numbers are drawn for, after the seed in their keys. A rollout's keys, (seed, trajectory, member), have no purpose
-# and a number that never gets so large in its place: nothing is drawn twice, even if both have the same seed.
+# What numbers are drawn for, after the seed in their keys. A rollout's keys, (seed, trajectory, member), have in its
+# place a number that never gets so large: nothing is drawn twice, even if both have the same seed.
 VALIDATION, SCORES, AUGMENTATION, TRAINING = (2**48 + purpose for purpose in range(4))
 
 

@@ -52,7 +52,7 @@ TRIES = {
         "eval.nope=2   no such key",
         "needs torch",
     ),
-    "autocast eval": Try("--workdir rd/00", "--workdir rd/00 eval.nope=1", "eval.nope=1   no such key"),
+    "autocast eval": Try("--workdir rd/00", "--workdir rd/00 eval.nope=1", "eval.nope=1   no such key", "needs torch"),
     "autocast forecast": Try(
         "rd/00 --from waves --out f.h5", "rd/00 --from nope --out f.h5", "nope: neither a file", "needs torch"
     ),

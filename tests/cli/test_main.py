@@ -173,6 +173,16 @@ def test_the_demo_is_four_ordinary_commands(
     assert done == typed
 
 
+def test_the_demo_lies_where_dotenv_says(
+    call: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("AUTOCAST_OUTPUTS", "restored by the fixture")
+    monkeypatch.delenv("AUTOCAST_OUTPUTS")
+    Path(".env").write_text("AUTOCAST_OUTPUTS=elsewhere\n")
+    assert call("demo", "--dry-run") == 0
+    assert "autocast eval --workdir elsewhere/demo/42" in capsys.readouterr().out
+
+
 def test_the_demo_stops_at_the_first_failure(call: Callable[..., int], monkeypatch: pytest.MonkeyPatch):
     done: list[str] = []
     monkeypatch.setattr(demo, "simulate", lambda request, screen: 0)
