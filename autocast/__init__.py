@@ -2,7 +2,9 @@
 
 from typing import Any
 
-__version__ = "0.1.0"
+from autocast.version import __version__
+
+__all__ = ["__version__", "load"]
 
 
 def load(run: str) -> Any:

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-import autocast
 from autocast.errors import AutocastError
+from autocast.version import __version__
 
 COMMANDS = {
     "demo": ("autocast.cli.demo", "Simulate, train, evaluate and report in a few minutes, on a laptop."),
@@ -49,7 +49,7 @@ app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=
 
 def show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"autocast {autocast.__version__}")
+        typer.echo(f"autocast {__version__}")
         raise typer.Exit
 
 

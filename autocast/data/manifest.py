@@ -14,10 +14,10 @@ import h5py
 import numpy as np
 import torch
 
-import autocast
 from autocast.data.headers import SPLITS
 from autocast.errors import DataError
 from autocast.types import FieldSpec
+from autocast.version import __version__
 
 if TYPE_CHECKING:
     from autocast.simulators.simulator import Simulator
@@ -64,8 +64,9 @@ def file_entry(file: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    packages = {"autocast": autocast, "torch": torch, "numpy": np, "h5py": h5py}
-    return {"python": platform.python_version()} | {name: str(module.__version__) for name, module in packages.items()}
+    packages = {"torch": torch, "numpy": np, "h5py": h5py}
+    known = {"python": platform.python_version(), "autocast": __version__}
+    return known | {name: str(module.__version__) for name, module in packages.items()}
 
 
 def write_json(file: Path, value: Any) -> None:

@@ -15,7 +15,6 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
-import autocast
 from autocast.training.best import BestObjective
 from autocast.training.checkpoints import (
     AtomicCheckpointIO,
@@ -32,6 +31,7 @@ from autocast.training.module import Augmentation, MakeOptimizer, MakeScheduler,
 from autocast.training.progress import Display, Progress, peak_memory
 from autocast.training.quiet import quiet
 from autocast.training.resume import ResumeNotice
+from autocast.version import __version__
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Destination:
 
     def record(self) -> dict[str, Any]:
         versions = {
-            "autocast": autocast.__version__,
+            "autocast": __version__,
             "torch": str(torch.__version__),
             "lightning": L.__version__,
             "python": platform.python_version(),
