@@ -70,9 +70,6 @@ class RunDirectory:
     def metrics_file(self, kind: str, suffix: str = "jsonl") -> Path:
         return self.kind_dir(kind) / f"metrics.{suffix}"
 
-    def samples_dir(self, kind: str) -> Path:
-        return self.kind_dir(kind) / "samples"
-
     def logs_dir(self, kind: str) -> Path:
         return self.kind_dir(kind) / "logs"
 
