@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import lightning.pytorch as L
 import torch
-from torch.utils.data import DataLoader
 
 from autocast.data.headers import DatasetHeader, describe
+from autocast.data.loader import BatchLoader, TrainLoader
 from autocast.data.normaliser import NORMALISATIONS, Normaliser, fit_normaliser
 from autocast.data.sampler import EpochSampler
 from autocast.data.splits import open_split
@@ -24,6 +24,7 @@ from autocast.generative.noise import Noise
 from autocast.types import Batch, FieldSpec
 
 Augmentation = Callable[[Batch, Noise], Batch]
+Loader = TypeVar("Loader", bound=BatchLoader)
 
 
 class FieldDataModule(L.LightningDataModule):
@@ -129,28 +130,34 @@ class FieldDataModule(L.LightningDataModule):
     def in_memory(self, split: str = "train") -> bool:
         return self.split(split).n_bytes <= self.memory_limit * 1e9
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("train", shuffle=True)
+    def train_dataloader(self) -> TrainLoader:
+        """Batches in the order of the epoch; a checkpoint remembers the place in it."""
+        windows = self.windows("train")
+        rank, world_size = self._place()
+        if len(windows) < world_size:
+            raise DataError(f"data set {self.header.path}: {len(windows)} training windows for {world_size} devices.")
+        sampler = self._sampler(windows, rank, world_size, shuffle=True)
+        sampler.set_epoch(self._epoch())
+        return self._load(TrainLoader, "train", sampler)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("valid", shuffle=False)
+    def val_dataloader(self) -> BatchLoader:
+        return self._in_order("valid")
 
-    def test_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("test", shuffle=False)
+    def test_dataloader(self) -> BatchLoader:
+        return self._in_order("test")
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:  # noqa: ARG002
         return batch.to(device, non_blocking=True)
 
-    def _loader(self, split: str, *, shuffle: bool) -> DataLoader[Batch]:
-        windows = self.windows(split)
-        rank, world_size, epoch = self._place()
+    def _in_order(self, split: str) -> BatchLoader:
+        return self._load(BatchLoader, split, self._sampler(self.windows(split), *self._place(), shuffle=False))
+
+    def _sampler(self, windows: WindowDataset, rank: int, world_size: int, *, shuffle: bool) -> EpochSampler:
         if self.batch_size % world_size:
             raise ConfigError(
                 f"datamodule.batch_size={self.batch_size} must be a multiple of the {world_size} devices."
             )
-        if shuffle and len(windows) < world_size:
-            raise DataError(f"data set {self.header.path}: {len(windows)} training windows for {world_size} devices.")
-        sampler = EpochSampler(
+        return EpochSampler(
             len(windows),
             seed=self.seed,
             batch_size=self.batch_size,
@@ -158,28 +165,19 @@ class FieldDataModule(L.LightningDataModule):
             world_size=world_size,
             shuffle=shuffle,
         )
-        sampler.set_epoch(epoch)
-        n_workers = 0 if self.in_memory(split) else self.n_workers
-        # The sampler gives the indices of a whole batch, and the data set reads them at once: nothing to collate.
-        return DataLoader(
-            windows,
-            batch_size=None,
-            sampler=sampler,
-            num_workers=n_workers,
-            collate_fn=_as_it_is,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=n_workers > 0,
-        )
 
-    def _place(self) -> tuple[int, int, int]:
-        """Rank, number of ranks and current epoch of the trainer, if there is one."""
+    def _load(self, kind: type[Loader], split: str, sampler: EpochSampler) -> Loader:
+        return kind.over(self.windows(split), sampler, n_workers=0 if self.in_memory(split) else self.n_workers)
+
+    def _place(self) -> tuple[int, int]:
+        """Rank and number of ranks of the trainer, if there is one."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _epoch(self) -> int:
+        """The epoch to be trained next: behind a checkpoint of an epoch's end `trainer.current_epoch` is still that."""
         if self.trainer is None:
-            return 0, 1, 0
-        return self.trainer.global_rank, self.trainer.world_size, self.trainer.current_epoch
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
+            return 0
+        return self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
 
 
 def _check_positive(**values: int) -> None:

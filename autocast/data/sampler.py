@@ -15,8 +15,8 @@ class EpochSampler(Sampler[list[int]]):
     many rows of every batch, so `world_size` must divide `batch_size`.
 
     Shuffled, an epoch leaves out the windows that do not fill a batch, other ones every time (with fewer windows than
-    `batch_size`, the one batch is as large as they allow). In order, the last batch may be smaller, and ranks that
-    would get less than others repeat its last window.
+    `batch_size`, the one batch is as large as they allow). In order, the last batch may be smaller; a rank for which
+    nothing is left of it gets its last window as a stand-in, so that all ranks take equally many steps.
     """
 
     def __init__(
@@ -31,17 +31,27 @@ class EpochSampler(Sampler[list[int]]):
         self.world_size = world_size
         self.shuffle = shuffle
         self.epoch = 0
+        self._resumed = (0, 0)
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
+
+    def start_at(self, epoch: int, batch: int) -> None:
+        """Leaves out the batches of `epoch` before `batch`, and no others; `len` still counts whole epochs."""
+        self.epoch = epoch
+        self._resumed = (epoch, batch)
 
     def __len__(self) -> int:
         return self.n // self.batch_size if self.shuffle else -(-self.n // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = self.order(self.epoch)
-        for step in range(len(self)):
+        order, (resumed_epoch, batch) = self.order(self.epoch), self._resumed
+        for step in range(batch if self.epoch == resumed_epoch else 0, len(self)):
             yield self._share(order[step * self.batch_size : (step + 1) * self.batch_size])
+
+    def is_stand_in(self, step: int) -> bool:
+        """Whether this rank's part of a batch belongs to another rank as well, and must not count twice."""
+        return min(self.n - step * self.batch_size, self.batch_size) <= self.rank
 
     def order(self, epoch: int) -> np.ndarray:
         """All indices in the order of `epoch`: `(n,)`."""
@@ -50,6 +60,5 @@ class EpochSampler(Sampler[list[int]]):
         return np.random.Generator(np.random.Philox(seed=[self.seed, epoch])).permutation(self.n)
 
     def _share(self, batch: np.ndarray) -> list[int]:
-        missing = -len(batch) % self.world_size
-        padded = np.concatenate((batch, batch[-1:].repeat(missing)))
-        return padded[self.rank :: self.world_size].tolist()
+        share = batch[self.rank :: self.world_size]
+        return (share if len(share) else batch[-1:]).tolist()

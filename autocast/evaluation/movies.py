@@ -11,6 +11,8 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
+from autocast.signals import children_shielded
+
 
 class Film(Protocol):
     """Frames on demand, so that a film is never in memory whole and can be begun again."""
@@ -63,7 +65,9 @@ def _encode(ffmpeg: str, film: Film, path: Path, fps: float) -> bool:
     # A given number of threads, because the bytes of the file depend on it.
     target = ["-an", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-preset", "veryfast", "-crf", "20", "-threads", "2"]
     command = [ffmpeg, "-y", "-loglevel", "error", *source, *target, "-movflags", "+faststart", str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
+    with children_shielded():  # a film that was begun is finished, whatever the scheduler says
+        encoder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with encoder as job:
         assert job.stdin is not None
         try:
             for index in range(film.n_frames):

@@ -19,9 +19,10 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from autocast.errors import AutocastError, CheckpointError
+from autocast.signals import REASONS, StoppedError, StopRequest
+from autocast.training.agreement import Agreement
 from autocast.training.best import BestObjective
 from autocast.training.continued import ends_epoch, run_of_checkpoint
-from autocast.training.interrupt import Interrupt, StoppedByUserError
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 OnEvent = Callable[[str, dict[str, Any]], None]
@@ -34,7 +35,7 @@ class CheckpointSettings:
     every_n_epochs: int | None = 10
     """Keep `epoch-<n>.ckpt` for good; None never does."""
     every_n_minutes: float | None = 10.0
-    """Write `last` in the middle of long epochs as well; None never does."""
+    """Write `last` within long epochs as well; None never does."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -58,12 +59,15 @@ class Checkpoints(Checkpoint):
     links to one write where the file system has them. Lightning runs this callback after all others, so that the
     averaged weights and the best objective in the checkpoint are those of the step that was just made.
 
+    All ranks save and stop together: at every step's end they agree on it.
+
     Args:
         directory: Of the checkpoints.
         main_file: `<kind>.ckpt`
         settings: What to keep beside the last and the best.
         best: Knows the best epoch.
-        interrupt: Set by Ctrl-C; then the next boundary is saved and training stops.
+        stop: Once any rank is asked, the running step is finished and saved, and training stops.
+        agreement: Of the ranks.
         on_event: Gets "checkpoint" with the file, the epochs done, the step and whether it is the best.
     """
 
@@ -74,17 +78,21 @@ class Checkpoints(Checkpoint):
         *,
         settings: CheckpointSettings,
         best: BestObjective,
-        interrupt: Interrupt,
+        stop: StopRequest,
+        agreement: Agreement,
         on_event: OnEvent,
     ):
         self.directory = directory
         self.main_file = main_file
         self.settings = settings
         self.best = best
-        self.interrupt = interrupt
+        self.stop = stop
+        self.agreement = agreement
         self.on_event = on_event
         self._last_is_whole = False
         self._at_boundary = False
+        self._reason: str | None = None
+        """Why all ranks are to stop."""
         self._saved_at = time.monotonic()
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -93,9 +101,11 @@ class Checkpoints(Checkpoint):
             self._restore_best(Path(str(trainer.ckpt_path)), checkpoint)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._last_is_whole = trainer.global_step > 0 and damage_of(self.directory / LAST) is None
+        self.stop.reinstall()  # Lightning (2.6) has just put its own handler of SIGTERM in place, which exits with 0
         self._saved_at = time.monotonic()
+        if trainer.is_global_zero:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._last_is_whole = trainer.global_step > 0 and damage_of(self.directory / LAST) is None
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -108,42 +118,45 @@ class Checkpoints(Checkpoint):
         """Saves between two optimiser steps; after an epoch's last step its end does."""
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         self._at_boundary = stepped and not trainer.is_last_batch
-        if not self._at_boundary or not self._is_due(trainer, batch_idx):
+        if not self._at_boundary:
             return
-        self._save(trainer, epochs_done=trainer.current_epoch)
-        if self.interrupt.requested:
-            raise StoppedByUserError
+        late = self._agree()
+        if late or self._reason:
+            self._save(trainer, epochs_done=trainer.current_epoch)
+        self._leave_if_asked(trainer, pl_module, epochs_done=trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._at_boundary = False
         epoch = trainer.current_epoch + 1
+        self._agree()
         self._save(trainer, epochs_done=epoch)
         if trainer.is_global_zero and self.best.is_new:
             self._keep_best(self.directory / LAST, epoch)
         every = self.settings.every_n_epochs
         if trainer.is_global_zero and every and epoch % every == 0:
             link(self.directory / LAST, self.directory / f"epoch-{epoch:04}.ckpt")
-        if self.interrupt.requested:
-            trainer.should_stop = True  # the epoch is complete: Lightning ends as after the last one
+        self._leave_if_asked(trainer, pl_module, epochs_done=epoch)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Keeps the steps since the last checkpoint where the state is that of a whole step.
 
         Not with several processes: the others may not have failed, and would never join in saving.
         """
-        saved_or_bad = isinstance(exception, StoppedByUserError | AutocastError)
+        saved_or_bad = isinstance(exception, StoppedError | AutocastError)
         if self._at_boundary and trainer.training and trainer.world_size == 1 and not saved_or_bad:
             self._save(trainer, epochs_done=trainer.current_epoch)
 
-    def _is_due(self, trainer: L.Trainer, batch_idx: int) -> bool:
-        minutes = (time.monotonic() - self._saved_at) / 60
-        limit = self.settings.every_n_minutes
-        due = self.interrupt.requested or (limit is not None and minutes >= limit)
-        if trainer.world_size == 1:
-            return due
-        if (batch_idx + 1) % trainer.log_every_n_steps != 0:  # type: ignore[attr-defined]
-            return False  # agreeing costs a message
-        return trainer.strategy.reduce_boolean_decision(due, all=False)
+    def _agree(self) -> bool:
+        """All ranks learn whether one of them is asked to stop, and whether one has worked for long enough."""
+        minutes, limit = (time.monotonic() - self._saved_at) / 60, self.settings.every_n_minutes
+        strength, late = self.agreement.greatest(self.stop.strength, limit is not None and minutes >= limit)
+        self.stop.raise_to(strength)
+        self._reason = REASONS[strength - 1] if strength else None
+        return bool(late)
+
+    def _leave_if_asked(self, trainer: L.Trainer, pl_module: Any, *, epochs_done: int) -> None:
+        if self._reason and not _ends_here(trainer, pl_module, epochs_done):
+            raise StoppedError(self._reason, epochs_done, trainer.global_step)
 
     def _save(self, trainer: L.Trainer, *, epochs_done: int) -> None:
         last = self.directory / LAST
@@ -182,6 +195,14 @@ class Checkpoints(Checkpoint):
         for other in self.directory.glob("best-*.ckpt"):
             if other != best:
                 other.unlink()
+
+
+def _ends_here(trainer: L.Trainer, pl_module: Any, epochs_done: int) -> bool:
+    """Whether the training ends by itself, at a limit or early: then there is nothing left to stop."""
+    if epochs_done == trainer.max_epochs or trainer.global_step >= pl_module.max_steps:
+        return True
+    long_enough = epochs_done >= (trainer.min_epochs or 0) and trainer.global_step >= (trainer.min_steps or 0)
+    return trainer.should_stop and long_enough
 
 
 def _best_name(epoch: int | None) -> str:

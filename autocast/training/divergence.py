@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from autocast.errors import AutocastError
+from autocast.training.agreement import Agreement
 
 
 class DivergenceError(AutocastError):
@@ -20,11 +21,14 @@ class DivergenceError(AutocastError):
 class DivergenceGuard(Callback):
     """Looks at every step's terms, but waits for the device only every few steps, at epoch ends and at checkpoints.
 
+    All ranks then raise the same error, whichever of them saw it.
+
     Raises:
         DivergenceError: Naming the epoch, the optimiser step and the term.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, agreement: Agreement) -> None:
+        self.agreement = agreement
         self._unchecked: list[tuple[int, dict[str, Tensor]]] = []
         """Optimiser steps and their terms since the last look."""
 
@@ -43,8 +47,10 @@ class DivergenceGuard(Callback):
 
     def _check(self, trainer: L.Trainer) -> None:
         values = [value for _, terms in self._unchecked for value in terms.values()]
-        if values and not torch.stack(values).isfinite().all():
-            raise DivergenceError(self._message(trainer.current_epoch + 1))
+        bad = bool(values) and not torch.stack(values).isfinite().all()
+        (bad_somewhere,) = self.agreement.greatest(bad)
+        if bad_somewhere:
+            raise DivergenceError(self.agreement.first(self._message(trainer.current_epoch + 1) if bad else ""))
         self._unchecked.clear()
 
     def _message(self, epoch: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -11,10 +12,13 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
+from autocast.signals import StoppedError, StopRequest
+from autocast.training.agreement import Agreement
 from autocast.training.best import BestObjective
 from autocast.training.checkpoints import (
     AtomicCheckpointIO,
@@ -24,10 +28,10 @@ from autocast.training.checkpoints import (
 )
 from autocast.training.continued import CHECKPOINTS_DIR
 from autocast.training.divergence import DivergenceGuard
-from autocast.training.interrupt import Interrupt, StoppedByUserError
 from autocast.training.media import finish_trackers, start_trackers
 from autocast.training.metrics_log import MetricsFile, MetricsLog
 from autocast.training.module import Augmentation, MakeOptimizer, MakeScheduler, TrainingModule
+from autocast.training.position import DataPosition
 from autocast.training.progress import Display, Progress, peak_memory
 from autocast.training.quiet import quiet
 from autocast.training.resume import ResumeNotice
@@ -101,6 +105,7 @@ def fit(
     resume_from: Path | None = None,
     display: Display | None = None,
     on_event: OnEvent | None = None,
+    stop: StopRequest | None = None,
     verbose: bool = False,
 ) -> FitSummary:
     """Trains `model`; what to use afterwards is in `destination.main_file`, not in `model`.
@@ -116,15 +121,20 @@ def fit(
             stretched to the new length.
         display: Where progress is shown; by default on standard output.
         on_event: Gets "resumed", "note", "epoch", "checkpoint", each with plain values.
+        stop: Stops all ranks after the running step once any rank's is asked. Ctrl-C asks it in here; other signals are
+            the caller's to catch. A request that comes when the training is complete stops nothing: whoever has more
+            to do looks at it afterwards.
         verbose: Let Lightning speak as well.
 
     Raises:
         DivergenceError: The loss is no longer a number.
         KeyboardInterrupt: After Ctrl-C, with the last step saved.
+        StoppedError: For another reason, with the last step saved.
     """
     display = display or Display()
     on_event = on_event or _unheard
-    best, interrupt = BestObjective(), Interrupt()
+    stop = stop or StopRequest()
+    agreement, best = Agreement(), BestObjective()
     log = MetricsLog(MetricsFile(destination.directory), best, on_event)
     module = TrainingModule(
         model,
@@ -139,14 +149,24 @@ def fit(
         destination.main_file,
         settings=recipe.checkpoint,
         best=best,
-        interrupt=interrupt,
+        stop=stop,
+        agreement=agreement,
         on_event=on_event,
     )
-    own = [ResumeNotice(display, on_event), DivergenceGuard(), best, log, Progress(display, best, log), checkpoints]
+    own = [
+        agreement,
+        ResumeNotice(display, on_event),
+        DivergenceGuard(agreement),
+        DataPosition(),
+        best,
+        log,
+        Progress(display, best, log),
+        checkpoints,
+    ]
     with nullcontext() if verbose else quiet():
         trainer = _build_trainer(recipe, destination, own)
         with _tracked(trainer.loggers, destination.config):
-            _run(trainer, module, datamodule, interrupt, resume_from)
+            _run(trainer, module, datamodule, stop, resume_from)
     return _summarise(trainer, best, log, destination)
 
 
@@ -158,13 +178,22 @@ def _build_trainer(recipe: Recipe, destination: Destination, own: list[Callback]
         callbacks=[*given, *own],
         logger=list(recipe.loggers.values()),
         default_root_dir=destination.directory,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *_environment()],
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_autolog_hparams=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+
+
+def _environment() -> list[ClusterEnvironment]:
+    """Where Lightning would take SLURM for its own: a job that is stopped is requeued by us alone.
+
+    torchrun comes first, as in Lightning: it may start its processes within a SLURM job.
+    """
+    in_slurm = not TorchElasticEnvironment.detect() and SLURMEnvironment.detect()
+    return [SLURMEnvironment(auto_requeue=False)] if in_slurm else []
 
 
 def _unheard(event: str, fields: dict[str, Any]) -> None:
@@ -186,20 +215,22 @@ def _run(
     trainer: L.Trainer,
     module: TrainingModule,
     datamodule: L.LightningDataModule,
-    interrupt: Interrupt,
+    stop: StopRequest,
     resume_from: Path | None,
 ) -> None:
     try:
-        with interrupt:
+        with stop.catching(signal.SIGINT):
             trainer.fit(module, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
-    except StoppedByUserError:
-        raise KeyboardInterrupt from None
-    except SystemExit:  # Lightning's answer to a second Ctrl-C
-        if interrupt.requested:
+    except StoppedError as error:
+        if error.reason == signal.SIGINT.name:
             raise KeyboardInterrupt from None
         raise
-    if interrupt.requested:
-        raise KeyboardInterrupt
+    except SystemExit:  # Lightning's answer to a second Ctrl-C, and to a SIGTERM before the first step
+        if stop.reason is None:
+            raise
+        if stop.reason == signal.SIGINT.name:
+            raise KeyboardInterrupt from None
+        raise StoppedError(stop.reason, trainer.current_epoch, trainer.global_step) from None
 
 
 def _summarise(trainer: L.Trainer, best: BestObjective, log: MetricsLog, destination: Destination) -> FitSummary:

@@ -1,8 +1,11 @@
-"""What the trackers need beside numbers: a quiet start, pictures and videos, an end."""
+"""How trackers are spoken to: a quiet start, records, pictures and videos, an end; none of it may fail a training."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,22 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from PIL import Image
 
+from autocast.signals import children_shielded
+
 VIDEOS = (".mp4", ".gif", ".webm")
 
 
+@rank_zero_only
 def start_trackers(loggers: Sequence[Logger], config: dict[str, Any]) -> None:
-    """Opens the trackers' runs and records the config."""
+    """Opens the trackers' runs and records the config. Only the first rank has any.
+
+    A tracker's service outlives the signal before a time limit, or the last records would be lost.
+    """
+    with children_shielded():
+        _open(loggers, config)
+
+
+def _open(loggers: Sequence[Logger], config: dict[str, Any]) -> None:
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             import wandb
@@ -29,7 +43,17 @@ def finish_trackers(loggers: Sequence[Logger], *, failed: bool) -> None:
     """Closes the trackers' runs, so that a later stage of this process opens its own."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            logger.experiment.finish(exit_code=int(failed))
+            try:
+                logger.experiment.finish(exit_code=int(failed))
+            except Exception as error:  # wandb has a dozen; how the work ended is the news, not how its tracker did
+                _say_once(logger.name, str(error) or type(error).__name__)
+
+
+def log_record(loggers: Sequence[Logger], record: dict[str, float], step: int) -> None:
+    """Sends numbers by name."""
+    for logger in loggers:
+        with _perhaps_gone(logger):
+            logger.log_metrics(record, step=step)
 
 
 def log_media(loggers: Sequence[Logger], name: str, files: Sequence[Path], step: int) -> None:
@@ -42,12 +66,31 @@ def log_media(loggers: Sequence[Logger], name: str, files: Sequence[Path], step:
         step: The optimiser step that they belong to.
     """
     for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            _to_wandb(logger.experiment, name, files)
-        elif isinstance(logger, TensorBoardLogger):
-            for i, file in enumerate(_pictures(files)):
-                pixels = np.asarray(Image.open(file).convert("RGB"))
-                logger.experiment.add_image(f"{name}/{i}", pixels, step, dataformats="HWC")
+        with _perhaps_gone(logger):
+            _show(logger, name, files, step)
+
+
+@contextmanager
+def _perhaps_gone(logger: Logger) -> Iterator[None]:
+    """A SIGTERM to all processes of a job ends the service of wandb (0.31) too, which unblocks that signal itself."""
+    try:
+        yield
+    except ConnectionError as error:
+        _say_once(logger.name, str(error))
+
+
+@functools.cache
+def _say_once(name: str | None, reason: str) -> None:
+    logging.getLogger(__name__).warning("tracker %s no longer listens: %s", name, reason)
+
+
+def _show(logger: Logger, name: str, files: Sequence[Path], step: int) -> None:
+    if isinstance(logger, WandbLogger):
+        _to_wandb(logger.experiment, name, files)
+    elif isinstance(logger, TensorBoardLogger):
+        for i, file in enumerate(_pictures(files)):
+            pixels = np.asarray(Image.open(file).convert("RGB"))
+            logger.experiment.add_image(f"{name}/{i}", pixels, step, dataformats="HWC")
 
 
 def _to_wandb(run: Any, name: str, files: Sequence[Path]) -> None:

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from autocast.training.best import BestObjective
 from autocast.training.continued import METRICS_FILE, epochs_done, run_of_checkpoint
+from autocast.training.media import log_record
 
 Record = dict[str, Any]
 
@@ -90,6 +92,7 @@ class MetricsLog(Callback):
         self._started = time.monotonic()
         self._seconds_before = 0.0
         self._n_steps_logged = 0
+        self._sum_over_ranks: Callable[[Tensor], Any] = lambda sums: sums
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Here rather than where training starts, which a finished run never does."""
@@ -98,7 +101,7 @@ class MetricsLog(Callback):
             self.file.start_after(epochs_done(checkpoint), None if run is None else MetricsFile(run))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._sums = {name: total.to(pl_module.device) for name, total in self._sums.items()}
+        self._take_over(trainer)
         self._n_steps_logged = trainer.global_step
         self._started = time.monotonic()
         if trainer.is_global_zero:
@@ -123,10 +126,10 @@ class MetricsLog(Callback):
         stepped = trainer.global_step > self._n_steps_logged
         cadence = trainer.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
         if stepped and cadence and not trainer.is_last_batch:
-            self._send(trainer, self._step_record(trainer))
+            self._send(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        means = self._means(trainer)
+        means = self._means()
         scores = self._validation_means(trainer)
         self.record = {
             "epoch": trainer.current_epoch + 1,
@@ -140,34 +143,48 @@ class MetricsLog(Callback):
         if trainer.is_global_zero:
             self.file.append(self.record)
             self.on_event("epoch", self.record)
-        self._send(trainer, self._step_record(trainer) | scores)
+        self._send(trainer, **scores)
         self._sums, self._n_samples, self._seconds_before = {}, 0, 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        seconds = self._seconds() if self._n_samples else 0.0
-        return {"sums": dict(self._sums), "n_samples": self._n_samples, "seconds": seconds}
+        """Of all ranks together, so that any number of them can go on."""
+        n_samples, sums = self._totals()
+        return {"sums": sums, "n_samples": n_samples, "seconds": self._seconds() if n_samples else 0.0}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._sums, self._n_samples = state_dict["sums"], state_dict["n_samples"]
         self._seconds_before = state_dict["seconds"]
 
-    def _step_record(self, trainer: L.Trainer) -> Record:
-        values = {name: float(value) for name, value in self.terms.items()}
-        return {"epoch": trainer.current_epoch + 1, "lr": self._rate, **values}
+    def _take_over(self, trainer: L.Trainer) -> None:
+        """One rank goes on with the sums of a checkpoint, the others with nothing."""
+        device, mine = trainer.strategy.root_device, trainer.is_global_zero
+        self._sums = {name: total.to(device) * mine for name, total in self._sums.items()}
+        self._n_samples *= mine
+        self._sum_over_ranks = functools.partial(trainer.strategy.reduce, reduce_op="sum")
 
-    def _send(self, trainer: L.Trainer, record: Record) -> None:
+    def _send(self, trainer: L.Trainer, **scores: float) -> None:
+        """Gives the loggers the latest step's terms, means over the ranks, and what else there is."""
         self._n_steps_logged = trainer.global_step
-        for logger in trainer.loggers:
-            logger.log_metrics(record, step=trainer.global_step)
+        if not trainer.loggers:
+            return
+        values = trainer.strategy.reduce(
+            torch.stack([value.float() for value in self.terms.values()]), reduce_op="mean"
+        )
+        terms = dict(zip(self.terms, values.tolist(), strict=True))
+        record = {"epoch": trainer.current_epoch + 1, "lr": self._rate, **terms, **scores}
+        log_record(trainer.loggers, record, trainer.global_step)
 
-    def _means(self, trainer: L.Trainer) -> Record:
-        """Means over the epoch's samples, of all ranks."""
+    def _totals(self) -> tuple[int, dict[str, Tensor]]:
+        """Samples and sums since the epoch's start, of all ranks."""
         if not self._sums:
-            return {}
+            return 0, {}
         n_samples = torch.full_like(next(iter(self._sums.values())), self._n_samples)
-        totals = torch.stack([n_samples, *self._sums.values()])
-        n, *sums = trainer.strategy.reduce(totals, reduce_op="sum").tolist()
-        return {name: total / n for name, total in zip(self._sums, sums, strict=True)}
+        n, *sums = self._sum_over_ranks(torch.stack([n_samples, *self._sums.values()]))
+        return int(n), dict(zip(self._sums, sums, strict=True))
+
+    def _means(self) -> Record:
+        n_samples, sums = self._totals()
+        return {name: float(total) / n_samples for name, total in sums.items()}
 
     def _validation_means(self, trainer: L.Trainer) -> Record:
         if self.best.validated_step != trainer.global_step:

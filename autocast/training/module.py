@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from autocast.data.sampler import EpochSampler
 from autocast.errors import ConfigError
 from autocast.generative.noise import Noise
 from autocast.training.optimizers import count_total_steps, refresh_rates
@@ -134,8 +135,11 @@ class TrainingModule(L.LightningModule):
         if isinstance(self.model, ScoresValidation) and self._is_scored(batch_idx):
             scores = self.model.validation_scores(batch, Noise(self._validation_keys(SCORES, batch, batch_idx)))
             means |= {f"val/{name}": value for name, value in scores.items()}
-        several = self.trainer.world_size > 1
-        self.log_dict(means, on_step=False, on_epoch=True, batch_size=batch.size, logger=False, sync_dist=several)
+        n_ranks = self.trainer.world_size
+        counted = 0 if n_ranks > 1 and self._is_stand_in(batch_idx) else batch.size
+        # Lightning (2.6) averages the ranks' counts in whole numbers: multiples of the number of ranks survive that.
+        options: dict[str, Any] = {"batch_size": n_ranks * counted, "sync_dist": n_ranks > 1}
+        self.log_dict(means, on_step=False, on_epoch=True, logger=False, **options)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["autocast"] = {**self.record, "total_steps": self.total_steps}
@@ -159,6 +163,11 @@ class TrainingModule(L.LightningModule):
             return [(self.seed, purpose, batch_idx, row) for row in range(batch.size)]
         windows = zip(batch.trajectory.tolist(), batch.start.tolist(), strict=True)
         return [(self.seed, purpose, trajectory, start) for trajectory, start in windows]
+
+    def _is_stand_in(self, batch_idx: int) -> bool:
+        """Whether another rank validates this batch as well."""
+        sampler = self.trainer.val_dataloaders.sampler  # type: ignore[union-attr]
+        return isinstance(sampler, EpochSampler) and sampler.is_stand_in(batch_idx)
 
     def _is_scored(self, batch_idx: int) -> bool:
         n_batches = int(self.trainer.num_val_batches[0])

@@ -54,10 +54,32 @@ def test_in_order_every_window_comes_once():
     assert np.concatenate(batches).tolist() == list(range(23))
 
 
-def test_ranks_that_lack_a_window_repeat_the_last():
+def test_a_rank_for_which_nothing_is_left_gets_a_stand_in():
     first, second = deal(2, shuffle=False)
     assert first[-1] == [18, 20, 22]
-    assert second[-1] == [19, 21, 22]
+    assert second[-1] == [19, 21]
+    first, second, third = deal(3, n=20, shuffle=False)
+    assert (first[-1], second[-1], third[-1]) == ([18], [19], [19])
+
+
+@pytest.mark.parametrize("n", range(1, 15))
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_without_stand_ins_every_window_counts_once(n, world_size):
+    counted = []
+    for rank in range(world_size):
+        sampler = EpochSampler(n, batch_size=6, rank=rank, world_size=world_size, shuffle=False)
+        counted += [i for step, batch in enumerate(sampler) if not sampler.is_stand_in(step) for i in batch]
+    assert sorted(counted) == list(range(n))
+
+
+def test_only_the_resumed_epoch_starts_within():
+    whole, resumed = (EpochSampler(23, seed=3, batch_size=6) for _ in range(2))
+    resumed.start_at(1, 2)
+    for epoch in (1, 2, 0):
+        whole.set_epoch(epoch)
+        resumed.set_epoch(epoch)
+        assert list(resumed) == list(whole)[2 if epoch == 1 else 0 :]
+        assert len(resumed) == len(whole) == 3
 
 
 def test_few_windows_make_one_smaller_batch():

@@ -12,8 +12,8 @@ import lightning as L
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
+from autocast.data.loader import BatchLoader, TrainLoader
 from autocast.data.sampler import EpochSampler
 from autocast.generative.noise import Noise
 from autocast.training.averaging import WarmupEMA
@@ -77,15 +77,14 @@ class ToyData(L.LightningDataModule):
         self.train, self.valid = Windows(n, 1), Windows(7, 2)
         self.batch_size = batch_size
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(self.train, shuffle=True)
+    def train_dataloader(self) -> TrainLoader:
+        return TrainLoader.over(self.train, self._sampler(self.train, shuffle=True))
 
-    def val_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(self.valid, shuffle=False)
+    def val_dataloader(self) -> BatchLoader:
+        return BatchLoader.over(self.valid, self._sampler(self.valid, shuffle=False))
 
-    def _loader(self, windows: Windows, *, shuffle: bool) -> DataLoader[Batch]:
-        sampler = EpochSampler(len(windows), seed=7, batch_size=self.batch_size, shuffle=shuffle)
-        return DataLoader(windows, batch_size=None, sampler=sampler, collate_fn=lambda batch: batch)
+    def _sampler(self, windows: Windows, *, shuffle: bool) -> EpochSampler:
+        return EpochSampler(len(windows), seed=7, batch_size=self.batch_size, shuffle=shuffle)
 
 
 def make_recipe(max_epochs: int = 3, **changes: Any) -> Recipe:
@@ -116,7 +115,7 @@ def train(tmp_path: Path) -> Callable[..., FitSummary]:
     def run(
         model: nn.Module | None = None, *, run_dir: Path = tmp_path, max_epochs: int = 3, **options: Any
     ) -> FitSummary:
-        own = {name: options.pop(name) for name in ("resume_from", "on_event", "display") if name in options}
+        own = {name: options.pop(name) for name in ("resume_from", "on_event", "display", "stop") if name in options}
         data = options.pop("data", None) or ToyData()
         return fit(model or ToyModel(), data, make_recipe(max_epochs, **options), make_destination(run_dir), **own)
 

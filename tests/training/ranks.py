@@ -1,0 +1,157 @@
+"""What `test_ranks.py` lets torchrun start in two processes, and does in its own one to compare."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import WandbLogger
+
+from autocast.assembly import assemble_emulator
+from autocast.autoencoders.bottlenecks import IdentityBottleneck
+from autocast.autoencoders.deep_compression import DeepCompressionEncoder
+from autocast.autoencoders.identity import IdentityEncoder
+from autocast.data.datamodule import FieldDataModule
+from autocast.generative.samplers import Euler
+from autocast.nn.unet import UNet
+from autocast.processors.direct import Direct
+from autocast.processors.ensemble import Ensemble
+from autocast.processors.flow_matching import FlowMatching
+from autocast.signals import StoppedError, StopRequest
+from autocast.training.averaging import WarmupEMA
+from autocast.training.divergence import DivergenceError
+from autocast.training.fit import Destination, FitSummary, Recipe, fit
+from autocast.training.optimizers import warmup_cosine
+from autocast.training.samples import Samples
+
+UNET = functools.partial(UNet, width=8, levels=1, blocks=1)
+DC = functools.partial(DeepCompressionEncoder, widths=[8], blocks=[1], latent_channels=6)
+MODELS: dict[str, tuple[Any, Any, bool]] = {
+    "direct": (functools.partial(Direct, backbone=UNET), DC, False),
+    "ensemble": (functools.partial(Ensemble, backbone=UNET), IdentityEncoder, False),
+    "flow_matching": (functools.partial(FlowMatching, backbone=UNET, sampler=Euler(n_steps=2)), DC, True),
+}
+"""Processor, encoder, and whether the autoencoder is frozen."""
+RANK = int(os.environ.get("RANK", "0"))
+
+
+class SignalAfter(Callback):
+    """Sends one rank a signal during an optimiser step."""
+
+    def __init__(self, step: int, rank: int, number: signal.Signals):
+        self.step, self.rank, self.number = step, rank, number
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, *_: Any) -> None:
+        if (trainer.global_step + 1, trainer.global_rank) == (self.step, self.rank):
+            os.kill(os.getpid(), self.number)
+
+
+class SpoilAfter(Callback):
+    """Makes one rank's loss infinite in a step."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, *_: Any) -> None:
+        if (trainer.global_step, trainer.global_rank) == (5, 1):
+            outputs["terms"] = {name: value * float("inf") for name, value in outputs["terms"].items()}
+
+
+def train(
+    name: str, data: Path, run_dir: Path, *, n_ranks: int, callbacks: dict[str, Any] | None = None, **options: Any
+) -> FitSummary:
+    """Three epochs of six steps."""
+    torch.set_num_threads(1)
+    L.seed_everything(0, verbose=False)
+    processor, encoder, frozen = MODELS[name]
+    datamodule = FieldDataModule(data, n_steps_input=3, n_steps_output=2, batch_size=4)
+    model = assemble_emulator(
+        encoder,
+        IdentityBottleneck,
+        processor,
+        spec=datamodule.spec,
+        normaliser=datamodule.normaliser,
+        n_steps_input=3,
+        n_steps_output=2,
+        frozen=frozen,
+    )
+    model.fit_latents(iter(datamodule.train_dataloader()))
+    trainer = functools.partial(
+        L.Trainer,
+        max_epochs=3,
+        accelerator="cpu",
+        devices=n_ranks,
+        log_every_n_steps=2,
+        gradient_clip_val=1.0,
+        accumulate_grad_batches=options.pop("accumulate", 1),
+    )
+    recipe = Recipe(
+        trainer,
+        functools.partial(torch.optim.AdamW, lr=0.01),
+        functools.partial(warmup_cosine, warmup_steps=3),
+        callbacks={"ema": WarmupEMA(), **(callbacks or {})},
+        loggers=options.pop("loggers", {}),
+    )
+    destination = Destination("epd", run_dir / "epd", run_dir / "epd.ckpt", {"seed": 42}, datamodule.spec.to_dict())
+    events: list[Any] = []
+    options["on_event"] = lambda *event: events.append(event)
+    try:
+        return fit(model, datamodule, recipe, destination, **options)
+    finally:
+        (run_dir / f"events-{RANK}.json").write_text(json.dumps(events))
+
+
+def draw(model: Any, directory: Path) -> list[Path]:
+    (directory / f"drawn-by-{RANK}").touch()
+    return []
+
+
+def stop_and_resume(data: Path, run_dir: Path, step: int, number: signal.Signals, **options: Any) -> None:
+    """Only the second rank gets the signal."""
+    stop = StopRequest()
+    said = ""
+    with stop.catching(signal.SIGUSR2, signal.SIGTERM):
+        try:
+            train(
+                "ensemble",
+                data,
+                run_dir,
+                n_ranks=2,
+                callbacks={"stop": SignalAfter(step, 1, number)},
+                stop=stop,
+                **options,
+            )
+        except StoppedError as error:
+            said = f"{error.reason} {error.epoch} {error.step}"
+    (run_dir / f"stopped-{RANK}").write_text(said)
+    last = run_dir / "epd/checkpoints/last.ckpt"
+    if RANK == 0:
+        (run_dir / "stopped.ckpt").write_bytes(last.read_bytes())
+    train("ensemble", data, run_dir, n_ranks=2, resume_from=last, **options)
+
+
+def diverge(data: Path, run_dir: Path) -> None:
+    try:
+        train("direct", data, run_dir, n_ranks=2, callbacks={"spoil": SpoilAfter()})
+    except DivergenceError as error:
+        (run_dir / f"diverged-{RANK}").write_text(str(error))
+
+
+def main(data: Path, runs: Path) -> None:
+    for name in MODELS:
+        samples = {"samples": Samples(draw, every_n_epochs=2)}
+        loggers = {"wandb": WandbLogger(mode="offline", save_dir=runs / name)} if name == "direct" else {}
+        train(name, data, runs / name, n_ranks=2, callbacks=samples, loggers=loggers)
+    stop_and_resume(data, runs / "stopped", 9, signal.SIGUSR2)
+    train("ensemble", data, runs / "accumulated", n_ranks=2, accumulate=2)
+    stop_and_resume(data, runs / "accumulated-stopped", 5, signal.SIGTERM, accumulate=2)
+    diverge(data, runs / "diverged")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
