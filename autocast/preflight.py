@@ -26,8 +26,8 @@ TRAINED_WITH = ("n_steps_input", "n_steps_output", "stride")
 def preflight(config: Mapping[str, Any], request: Request) -> tuple[list[Problem], list[str]]:
     """Checks a resolved config against the data set and the checkpoints that it names.
 
-    A dry run imports no torch; a run that is about to start builds its model once and loads what it is to be filled
-    with, before anything is written.
+    A dry run imports no torch, and neither does a command that is to return at once; any other builds the model once
+    and loads what it is to be filled with, before anything is written.
 
     Returns:
         The problems, and the checks that could not be made.
@@ -40,13 +40,14 @@ def preflight(config: Mapping[str, Any], request: Request) -> tuple[list[Problem
     problems = [*_missing_splits(header, request.command), *_short_trajectories(header, config)]
     if header.spec is None:
         return problems, [f"{path}: shapes and names are in a .pt file, which is read at the start"]
+    quick = request.dry_run or request.detach
     if request.command == "eval":
         problems += _misfits(config, header.spec, evaluation_place(request))
-        if request.dry_run:
+        if quick:
             return problems, ["the names of scores and baselines: needs torch, done at the start"]
         return [*problems, *_settings_problems(config["eval"])], []
     problems += _other_fields(config, header.spec)
-    if request.dry_run:
+    if quick:
         return problems, ["that the model can be built for these fields: needs torch, done at the start"]
     return problems or list(_model_problems(config, header.spec, training_place(request))), []
 
@@ -125,7 +126,7 @@ def _model_problems(config: Mapping[str, Any], spec: FieldSpec, place: Place) ->
     subject, source = "model", config.get("autoencoder_checkpoint")
     try:
         model = build_blank(place.kind, build(config["model"]), spec, config["datamodule"])
-        if source:
+        if source and Path(source).is_file():  # else it is still to be trained, and the job waits for it
             subject = "autoencoder_checkpoint"
             load_autoencoder(model, Path(source))
         if place.init_from:

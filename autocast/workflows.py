@@ -17,8 +17,9 @@ from autocast.preflight import preflight
 from autocast.runs.build import build
 from autocast.runs.console import Screen
 from autocast.runs.directory import default_output_base, find_run, run_of_file
-from autocast.runs.environment import read_dotenv, recorded_targets_allowed
+from autocast.runs.environment import read_environment, recorded_targets_allowed
 from autocast.runs.job import Job, Outcome
+from autocast.signals import StoppedError
 
 if TYPE_CHECKING:
     from autocast.data.datamodule import FieldDataModule
@@ -137,7 +138,7 @@ def load_model(run: str | Path) -> EncoderProcessorDecoder:
     Raises:
         LaunchError: There is no such run, or nothing in it to load yet.
     """
-    read_dotenv()
+    read_environment()
     file = Path(run)
     directory = run_of_file(file) if file.is_file() else find_run(run, default_output_base())
     if directory is None:
@@ -214,6 +215,7 @@ def _train(job: Job, model: Any, datamodule: FieldDataModule) -> Outcome:
         _recipe(job, datamodule),
         destination,
         resume_from=resume_from,
+        stop=job.stop,
         display=panels.display(job.console),
         on_event=lambda event, values: job.emit(event, **values),
     )
@@ -258,13 +260,12 @@ def _loggers(job: Job) -> dict[str, Any]:
 
 def _track(job: Job, scores: dict[str, float], files: list[Path]) -> None:
     """Adds an evaluation to the trackers' runs that its training opened."""
-    from autocast.training.media import finish_trackers, log_media, start_trackers
+    from autocast.training.media import finish_trackers, log_media, log_record, start_trackers
 
     loggers = list(_loggers(job).values())
     start_trackers(loggers, job.config)
     log_media(loggers, "test/evaluation", files, step=0)
-    for logger in loggers:
-        logger.log_metrics(scores)
+    log_record(loggers, scores, step=0)
     finish_trackers(loggers, failed=False)
 
 
@@ -274,6 +275,8 @@ def _listener(job: Job, progress: panels.Progress) -> Any:
     def listen(event: str, values: dict[str, Any]) -> None:
         if event == "progress":
             progress.update(values["done"], values["total"])
+            if job.stop.reason:
+                raise StoppedError(job.stop.reason)
             return
         if event == "note":
             job.console.note(values["text"])

@@ -30,6 +30,11 @@ def presets(context: typer.Context, incomplete: str) -> list[str]:
     return _beginning(incomplete, _options(context, "preset"))
 
 
+def profiles(context: typer.Context, incomplete: str) -> list[str]:
+    """Cluster profiles."""
+    return _beginning(incomplete, _options(context, "cluster"))
+
+
 def runs(context: typer.Context, incomplete: str) -> list[str]:
     """`<date>/<run-name>` of those in the output base."""
     return _beginning(incomplete, [run.label for run in _runs(context)])
@@ -45,25 +50,25 @@ def _beginning(incomplete: str, names: list[str]) -> list[str]:
 
 
 def _data_sets() -> list[str]:
-    from autocast.runs.environment import datasets_dir, read_dotenv
+    from autocast.runs.environment import datasets_dir, read_environment
 
-    read_dotenv()
+    read_environment()
     directory = datasets_dir()
     return [path.name for path in directory.iterdir() if path.is_dir()] if directory.is_dir() else []
 
 
 def _options(context: typer.Context, group: str) -> list[str]:
-    from autocast.runs.environment import own_config_dirs, read_dotenv
+    from autocast.runs.environment import own_config_dirs, read_environment
     from autocast.runs.tree import config_tree
 
-    read_dotenv()
+    read_environment()
     return config_tree(own_config_dirs(context.params.get("config_dir"))).shown(group)
 
 
 def _runs(context: typer.Context) -> list[RunDirectory]:
     from autocast.runs.directory import all_runs, default_output_base
-    from autocast.runs.environment import read_dotenv
+    from autocast.runs.environment import read_environment
 
-    read_dotenv()
+    read_environment()
     typed: Path | None = context.params.get("output_base")
     return all_runs(typed or default_output_base())

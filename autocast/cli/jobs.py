@@ -8,10 +8,10 @@ from autocast.cli import options
 from autocast.cli.building import build
 
 USELESS = {
-    "ae": ("autoencoder",),
-    "epd": (),
+    "ae": ("autoencoder", "single_allocation"),
+    "epd": ("single_allocation",),
     "train-eval": (),
-    "eval": ("autoencoder", "resume_from", "no_resume", "init_from", "preset"),
+    "eval": ("autoencoder", "resume_from", "no_resume", "init_from", "preset", "single_allocation"),
 }
 """Options that a command has no use for."""
 
@@ -34,6 +34,8 @@ def start(
     overwrite: options.Overwrite = False,
     mode: options.Mode = "local",
     cluster: options.Cluster = None,
+    after: options.After = None,
+    single_allocation: options.SingleAllocation = False,
     detach: options.Detach = False,
     dry_run: options.DryRun = False,
     json: options.Json = False,
@@ -59,6 +61,8 @@ def start(
         overwrite=overwrite,
         mode=mode,
         cluster=cluster,
+        after=tuple(after or ()),
+        single_allocation=single_allocation,
         detach=detach,
         dry_run=dry_run,
         json=json,

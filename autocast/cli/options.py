@@ -93,7 +93,29 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the run of this kind that is there.", rich_help_panel=RUN)
 ]
 Mode = Annotated[str, typer.Option(metavar="local|slurm", help="Where to run.", rich_help_panel=HOW)]
-Cluster = Annotated[str | None, typer.Option(metavar="PROFILE", help="A cluster profile.", rich_help_panel=HOW)]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PROFILE",
+        help="A cluster profile ($AUTOCAST_CLUSTER, or that of ~/.config/autocast/config.yaml).",
+        rich_help_panel=HOW,
+        autocompletion=completion.profiles,
+    ),
+]
+After = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="RUN|JOBID",
+        help="In slurm mode: start when this run or job is done. May be given several times.",
+        show_default=False,
+        rich_help_panel=HOW,
+        autocompletion=completion.runs,
+    ),
+]
+SingleAllocation = Annotated[
+    bool,
+    typer.Option("--single-allocation", help="In slurm mode: train and evaluate in one job.", rich_help_panel=HOW),
+]
 Detach = Annotated[bool, typer.Option("--detach", help="Return at once; the run goes on.", rich_help_panel=HOW)]
 DryRun = Annotated[
     bool,

@@ -11,7 +11,7 @@ from autocast.errors import LaunchError
 from autocast.runs.directory import KINDS, RunDirectory, default_output_base, find_run, run_of_file
 from autocast.runs.overrides import Overrides
 from autocast.runs.problems import Problem
-from autocast.runs.request import Request
+from autocast.runs.request import SLURM, Request
 
 KEY = "autoencoder_checkpoint"
 PARTS = ("encoder", "bottleneck", "decoder")
@@ -19,7 +19,10 @@ CONFIG_NAME = f"{KINDS['ae']}.yaml"
 
 
 def adopt_autoencoder(config: DictConfig, request: Request, typed: Overrides) -> list[Problem]:
-    """Puts the encoder, bottleneck and decoder of a given autoencoder into `config.model`, and its file beside them."""
+    """Puts the encoder, bottleneck and decoder of a given autoencoder into `config.model`, and its file beside them.
+
+    In slurm mode the file may be one that the autoencoder's job is still to make.
+    """
     flag = request.autoencoder
     if KEY not in config:
         return [Problem(f"--autoencoder {flag}", "an autoencoder is trained here, not used.")] if flag else []
@@ -33,8 +36,9 @@ def adopt_autoencoder(config: DictConfig, request: Request, typed: Overrides) ->
         Problem(o.text, f"said twice: the autoencoder is that of {source}. Leave one of them out.")
         for o in typed.touching(*(f"model.{part}" for part in PARTS))
     ]
+    find = find_coming_autoencoder if request.mode == SLURM else find_autoencoder
     try:
-        checkpoint, saved = find_autoencoder(str(source), request.output_base or default_output_base())
+        checkpoint, saved = find(str(source), request.output_base or default_output_base())
     except LaunchError as error:
         return [*problems, Problem(subject, str(error))]
     model = yaml.safe_load(saved.read_text())["model"]
@@ -42,6 +46,23 @@ def adopt_autoencoder(config: DictConfig, request: Request, typed: Overrides) ->
         OmegaConf.update(config, f"model.{part}", model[part], merge=False, force_add=True)
     config[KEY] = str(checkpoint)
     return problems
+
+
+def find_coming_autoencoder(source: str, output_base: Path) -> tuple[Path, Path]:
+    """As `find_autoencoder`, where a run that is not trained yet will do: its config is there and says the rest.
+
+    Raises:
+        LaunchError: There is no such run.
+    """
+    file = Path(source).expanduser()
+    is_file = file.suffix == ".ckpt" or file.is_file()
+    run = run_of_file(file) if is_file else find_run(source, output_base)
+    if run is None or not run.config_file("ae").is_file():
+        return find_autoencoder(source, output_base)
+    coming = run.checkpoint_file("ae")
+    if is_file and file.resolve() != coming.resolve():
+        return find_autoencoder(source, output_base)
+    return coming, run.config_file("ae")
 
 
 def find_autoencoder(source: str, output_base: Path) -> tuple[Path, Path]:

@@ -25,7 +25,7 @@ from autocast.runs.environment import (
     secret_values,
 )
 from autocast.runs.problems import Problem, did_you_mean, nearest
-from autocast.runs.signatures import Parameter, Signature, Signatures
+from autocast.runs.signatures import UNKNOWN_DEFAULT, Parameter, Signature, Signatures
 from autocast.runs.sources import NoSourceError, NoSuchTargetError
 from autocast.runs.spine import ROOTS, SECTIONS, dataclass_name
 
@@ -43,13 +43,16 @@ class Checker:
     problems: list[Problem] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     """What could not be checked, and why."""
+    is_resolved: bool = False
+    """Whether the config that was checked holds no references any more."""
     _references: dict[str, str] = field(default_factory=dict)
     """Keys whose value is that of another key."""
 
     def check(self, config: DictConfig, root: str) -> DictConfig:
         """Checks everything and returns the config, with references resolved unless one of them is a problem."""
         self._check_interpolations(config)
-        plain: Any = self._without_secrets("", OmegaConf.to_container(config, resolve=not self.problems))
+        self.is_resolved = not self.problems
+        plain: Any = self._without_secrets("", OmegaConf.to_container(config, resolve=self.is_resolved))
         self._check_section("", plain, ROOTS[root])
         for key, name in SECTIONS.items():
             if isinstance(plain.get(key), dict):
@@ -101,8 +104,9 @@ class Checker:
         signature = self.signatures.read(dataclass_name(dataclass))
         self._check_keywords(path, values, signature, needs_all=True)
         for name, parameter in signature.parameters.items():
-            if name not in values and isinstance(parameter.default, ast.Constant):
-                values[name] = parameter.default.value
+            default = parameter.default
+            if name not in values and isinstance(default, ast.Constant) and default is not UNKNOWN_DEFAULT:
+                values[name] = default.value
 
     def _check_node(self, path: str, node: Any) -> None:
         """Every leaf at or below `path`, and every value that is still missing."""

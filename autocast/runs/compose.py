@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from autocast.runs.adoption import adopt_autoencoder
+from autocast.runs.allocation import allocate_evaluation, allocate_training, faults, narrow
 from autocast.runs.checks import Checker
 from autocast.runs.composer import Composer, Draft
 from autocast.runs.datasets import Dataset, missing_data, new_dataset_path, resolve_dataset
 from autocast.runs.environment import added_targets, datasets_dir, redact, without_secret_values
+from autocast.runs.identity import is_under
 from autocast.runs.overrides import Overrides, Typed, split_eval
 from autocast.runs.problems import Problem
-from autocast.runs.request import Request
+from autocast.runs.profiles import chosen_profile, cluster_choices, fill_keys, fill_profile
+from autocast.runs.request import SLURM, Request
 
 EPD, AUTOENCODER, SIMULATE = "encoder_processor_decoder", "autoencoder", "simulate"
 ROOT_OF_COMMAND = {"ae": AUTOENCODER, "simulate": SIMULATE}
 """The root config of a command; of any other it is the emulator's."""
+ALLOCATED = ("cluster", "trainer", "datamodule.n_workers")
+"""Keys that the resources of a job are in."""
+Clusters = tuple[dict[str, Any], ...]
+Allocate = Callable[[DictConfig, Overrides, str], list[Problem]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,8 @@ class Composition:
     """`--workdir`, else `hydra.run.dir`."""
     targets: tuple[str, ...] = ()
     """What `AUTOCAST_TARGETS` allowed."""
+    clusters: Clusters = ()
+    """What each job asks for in slurm mode, where it is well-formed enough to be compared with a cluster."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +70,30 @@ class Reading:
     eval_typed: Overrides
     dataset: Dataset | None
     problems: list[Problem]
+    profile: Typed | None = None
+    """The cluster profile of `--cluster`, else the user's default where none is typed."""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def simulates(self) -> bool:
         return self.composer.root == SIMULATE
 
+    @property
+    def evaluates(self) -> bool:
+        return self.request.command == "eval"
+
 
 def compose(request: Request) -> Composition:
-    """Composes and checks what `request` asks for; a user's mistake is a problem, never an exception."""
+    """Composes and checks what `request` asks for; a mistake in it is a problem, never an exception.
+
+    Raises:
+        ConfigError: The user's own settings cannot be read.
+    """
     reading = read_request(request, ROOT_OF_COMMAND.get(request.command, EPD))
     draft = reading.composer.draft([*_choices_of_flags(reading), *reading.typed.choices])
     set_data_path(reading, draft)
+    if not reading.simulates:
+        fill_cluster(reading, draft)
     reading.composer.apply(draft, reading.typed.values)
     draft.problems.extend(adopt_autoencoder(draft.config, request, reading.typed))
     return finish(reading, draft)
@@ -95,7 +118,20 @@ def read_request(request: Request, root: str) -> Reading:
         resolved = resolve_dataset(request.dataset, composer.tree)
         problems += [resolved] if isinstance(resolved, Problem) else []
         dataset = resolved if isinstance(resolved, Dataset) else None
-    return Reading(request, composer, words, eval_words, typed, eval_typed, dataset, problems)
+    profile, notes = (None, []) if root == SIMULATE else chosen_profile(request, typed, composer.tree)
+    if request.cluster:
+        problems += [
+            Problem(choice.text, f"said twice: --cluster {request.cluster} is given too.")
+            for choice in cluster_choices(typed)
+        ]
+    return Reading(request, composer, words, eval_words, typed, eval_typed, dataset, problems, profile, notes)
+
+
+def fill_cluster(reading: Reading, draft: Draft) -> None:
+    """The section of a profile that has just been chosen."""
+    fill_profile(draft, reading.composer.tree)
+    if reading.evaluates:
+        narrow(draft.config)
 
 
 def set_data_path(reading: Reading, draft: Draft) -> None:
@@ -118,19 +154,25 @@ def set_data_path(reading: Reading, draft: Draft) -> None:
 def finish(reading: Reading, draft: Draft, notes: Sequence[str] = ()) -> Composition:
     """Checks a draft, and the evaluation that follows it where there is one."""
     problems, unchecked = [*reading.problems, *draft.problems], []
+    if not reading.simulates:
+        fill_keys(draft.config)  # one may have been deleted
     checker = Checker(reading.composer.signatures)
     config = checker.check(draft.config, reading.composer.root)
     problems += _as_typed([*checker.problems, *_check_data(reading, config)], reading.typed)
     unchecked += checker.unchecked
+    allocate = allocate_evaluation if reading.evaluates else allocate_training
+    found, clusters = _allocate(config, checker, reading.typed, reading, allocate)
+    problems += found
     eval_config = None
     if reading.request.command == "train-eval":
-        eval_config, found = _check_evaluation(reading, draft)
+        eval_config, found, more = _check_evaluation(reading, draft)
         problems += found
+        clusters += () if reading.request.single_allocation else more
     workdir, found = _workdir(reading)
     return Composition(
         config=config,
         problems=_in_order(problems + found, reading),
-        notes=list(notes),
+        notes=[*reading.notes, *notes],
         unchecked=unchecked,
         overrides=reading.words,
         eval_overrides=reading.eval_words,
@@ -138,12 +180,13 @@ def finish(reading: Reading, draft: Draft, notes: Sequence[str] = ()) -> Composi
         choices=draft.choices,
         workdir=workdir,
         targets=added_targets(),
+        clusters=clusters,
     )
 
 
 def _choices_of_flags(reading: Reading) -> list[Typed]:
-    """Flags that stand for a choice: `--preset`, `--dataset`."""
-    request, flags = reading.request, []
+    """Flags that stand for a choice: `--preset`, `--dataset`, `--cluster`."""
+    request, flags = reading.request, [reading.profile] if reading.profile else []
     if request.preset:
         flags.append(Typed(f"--preset {request.preset}", "preset", request.preset, "preset"))
     group = "simulator" if reading.simulates else "datamodule"
@@ -167,15 +210,54 @@ def _check_data(reading: Reading, config: DictConfig) -> list[Problem]:
     return [Problem(subject, missing_data(Path(path), reading.composer.tree))]
 
 
-def _check_evaluation(reading: Reading, draft: Draft) -> tuple[DictConfig, list[Problem]]:
-    """The evaluation's config: the training's with the overrides after `::eval::`; and only its own problems."""
-    after = Draft(deepcopy(draft.config), dict(draft.choices))
-    reading.composer.replace(after, reading.eval_typed.choices)
-    reading.composer.apply(after, reading.eval_typed.values)
+def _allocate(
+    config: DictConfig, checker: Checker, typed: Overrides, reading: Reading, allocate: Allocate
+) -> tuple[list[Problem], Clusters]:
+    """Puts what a job's trainer takes from its cluster section into a config that has been checked.
+
+    Returns:
+        What is wrong with the section, and the section where it is well-formed.
+    """
+    mode = reading.request.mode
+    is_typed_right = not any(is_under(problem.subject, ALLOCATED) for problem in checker.problems)
+    if reading.simulates or not checker.is_resolved or not is_typed_right:
+        return [], ()
+    if mode != SLURM:
+        return allocate(config, typed, mode), ()
+    found = list(faults(config["cluster"], typed))
+    if found:
+        return found, ()
+    section: Any = OmegaConf.to_container(config["cluster"])
+    return allocate(config, typed, mode), (section,)
+
+
+def _check_evaluation(reading: Reading, draft: Draft) -> tuple[DictConfig, list[Problem], Clusters]:
+    """The evaluation's config: the training's with the overrides after `::eval::`; and only its own problems.
+
+    Its job is the training's narrowed to one process, unless they say otherwise.
+    """
+    typed = reading.eval_typed
+    after = Draft(deepcopy(draft.config), dict(draft.choices), _of_one_job(reading))
+    reading.composer.replace(after, typed.choices)
+    if cluster_choices(typed):
+        fill_profile(after, reading.composer.tree)
+    narrow(after.config)
+    reading.composer.apply(after, typed.values)
+    fill_keys(after.config)
     checker = Checker(reading.composer.signatures)
     config = checker.check(after.config, reading.composer.root)
-    return config, after.problems + [
-        problem for problem in _as_typed(checker.problems, reading.eval_typed) if problem.subject in reading.eval_words
+    found = _as_typed(checker.problems, typed)
+    more, clusters = _allocate(config, checker, typed, reading, allocate_evaluation)
+    own = [problem for problem in found + more if problem.subject in reading.eval_words]
+    return config, after.problems + own, clusters
+
+
+def _of_one_job(reading: Reading) -> list[Problem]:
+    """Resources of an evaluation that is to share the training's job."""
+    typed = reading.eval_typed.touching("cluster") if reading.request.single_allocation else []
+    return [
+        Problem(override.text, "--single-allocation runs both in the training's job. Give it before ::eval::.")
+        for override in typed
     ]
 
 

@@ -78,7 +78,7 @@ class Composer:
 
     def option(self, group: str, name: str) -> DictConfig:
         """One option of a group by itself."""
-        config, _ = self._hydra(f"{group}/{name}", [])
+        config, _ = self._hydra(None, [Typed(f"{group}={name}", group.replace("/", "."), name, group, adds=True)])
         return OmegaConf.select(config, group.replace("/", "."))
 
     def _replace(self, draft: Draft, choice: Typed) -> Problem | None:
@@ -90,7 +90,7 @@ class Composer:
         draft.choices[place] = choice.value
         return None
 
-    def _hydra(self, name: str, choices: Sequence[Typed]) -> tuple[DictConfig, dict[str, str]]:
+    def _hydra(self, name: str | None, choices: Sequence[Typed]) -> tuple[DictConfig, dict[str, str]]:
         lines = [choice.hydra_line for choice in choices]
         added = [repr(f"file://{path}") for path in self.tree.added if path.is_dir()]
         if added:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from autocast.runs.problems import Problem
@@ -24,20 +25,26 @@ WIDEST_SUBJECT = 40
 class Screen:
     """Where a command prints. With `as_json`, standard output carries the document and nothing else."""
 
-    def __init__(self, *, as_json: bool = False):
+    def __init__(self, *, as_json: bool = False, to: TextIO | None = None):
         self.as_json = as_json
+        self._to = to
+
+    @classmethod
+    def silent(cls) -> Screen:
+        """Of a process that works beside the one that tells; its errors are told all the same."""
+        return cls(to=Path(os.devnull).open("w", encoding="utf-8"))
 
     @property
     def stream(self) -> TextIO:
         """For what is worth reading; standard error where standard output is kept for a document."""
-        return sys.stderr if self.as_json else sys.stdout
+        return self._to or (sys.stderr if self.as_json else sys.stdout)
 
     @cached_property
     def rich(self) -> Console:
         """The stream for what is more than lines: panels and live displays."""
         from rich.console import Console
 
-        return Console(stderr=self.as_json)
+        return Console(file=self._to, stderr=self.as_json)
 
     @property
     def plain(self) -> bool:
@@ -76,13 +83,16 @@ class Screen:
         self.error(problems_text(problems))
 
     def yaml(self, text: str) -> None:
-        """YAML, coloured on a terminal."""
+        self.code(text.rstrip(), "yaml")
+
+    def code(self, text: str, language: str) -> None:
+        """As it is, coloured on a terminal."""
         if self.plain:
-            self.line(text.rstrip())
+            self.line(text)
             return
         from rich.syntax import Syntax
 
-        self.rich.print(Syntax(text.rstrip(), "yaml", background_color="default", word_wrap=True))
+        self.rich.print(Syntax(text, language, background_color="default", word_wrap=True))
 
     @contextmanager
     def standard_output_kept(self) -> Iterator[None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from autocast.runs.console import ago, aligned
 from autocast.runs.directory import ABSENT, DONE, EVAL, TRAIN, RunDirectory
 from autocast.runs.identity import differences, is_under
 from autocast.runs.request import Request
+from autocast.runs.watch.status import ACTIVE, UNKNOWN, Stage, statuses
 
 START, REPLACE, CONTINUE, EXTEND, NOTHING, REFUSE = "start", "replace", "continue", "extend", "nothing", "refuse"
 LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
@@ -104,12 +104,8 @@ def decide_training(
     found = Found(directory, kind, TRAIN, by_path=not request.run_name)
     if directory.state(kind) == ABSENT:
         return Decision(START, directory)
-    if directory.is_running(kind, TRAIN):
-        return _refused(
-            found,
-            "and it is running",
-            [("wait for it", f"tail -f {shlex.quote(str(directory.events_file(kind, TRAIN)))}")],
-        )
+    if busy := busy_with(directory, kind, TRAIN, request):
+        return _refused(found, busy, _while_it_runs(directory))
     if request.overwrite:
         return Decision(REPLACE, directory, f"{found}; it is replaced")
     if request.no_resume:
@@ -117,6 +113,21 @@ def decide_training(
     if request.resume_from:
         return _continued(found, saved, config)
     return _already_there(found, saved, same=found.signature == signature)
+
+
+def busy_with(directory: RunDirectory, kind: str, stage: str, request: Request) -> str:
+    """What a process or a job is doing with a stage; nothing where none is at it."""
+    status = statuses([Stage(directory, kind, stage)], settle=not request.dry_run)[0]
+    if status.state == UNKNOWN:
+        return f"that may be running ({status.why})"
+    job = f" (job {status.job_id})" if status.job_id else ""
+    return f"and it is {status.state}{job}" if status.state in ACTIVE else ""
+
+
+def was_never_started(directory: RunDirectory, kind: str, stage: str) -> bool:
+    """Whether a stage was launched, and nothing came of it: no attempt, no checkpoint."""
+    events = [event["event"] for event in directory.events(kind, stage)]
+    return "launched" in events and "started" not in events and directory.last_checkpoint(kind) is None
 
 
 def refuse_change(found: Found, saved: Mapping[str, Any], config: Mapping[str, Any]) -> Decision | None:
@@ -135,8 +146,10 @@ def decide_evaluation(request: Request, directory: RunDirectory, kind: str, stag
     found = Found(directory, directory.kind_of_stage(stage) or kind, stage)
     if directory.state(found.kind, stage) == ABSENT:
         return Decision(START, directory)
-    if directory.is_running(found.kind, stage):
-        return _refused(found, "and it is running", [("another name", f"eval.name={_free_name(directory)}")])
+    if busy := busy_with(directory, found.kind, stage, request):
+        return _refused(
+            found, busy, [*_while_it_runs(directory), ("another name", f"eval.name={_free_name(directory)}")]
+        )
     if request.overwrite:
         return Decision(REPLACE, directory, f"{found}; it is replaced")
     if found.signature != signature:
@@ -146,6 +159,16 @@ def decide_evaluation(request: Request, directory: RunDirectory, kind: str, stag
         return Decision(REPLACE, directory, f"{found}; it starts again")
     remedies = [("look at it", str(directory.eval_dir(stage))), ("run it again", f"eval.name={_free_name(directory)}")]
     return Decision(NOTHING, directory, _message(f"{found} with these settings. Nothing was started.", remedies))
+
+
+def decide_again(request: Request, directory: RunDirectory, kind: str, stage: str) -> Decision:
+    """An evaluation that was launched before: left alone while it runs or when it is done, else started again."""
+    found = Found(directory, kind, stage)
+    if busy := busy_with(directory, kind, stage, request):
+        return _refused(found, busy, _while_it_runs(directory))
+    if found.finished:
+        return Decision(NOTHING, directory, _message(f"{found}. Nothing was started.", [REPLACE_IT]))
+    return Decision(CONTINUE, directory, f"{found}; it starts again")
 
 
 def n_epochs(directory: RunDirectory, kind: str) -> int:
@@ -188,6 +211,8 @@ def _continued(found: Found, saved: Mapping[str, Any], config: Mapping[str, Any]
 
 
 def _already_there(found: Found, saved: Mapping[str, Any], *, same: bool) -> Decision:
+    if was_never_started(found.directory, found.kind, found.stage):
+        return Decision(START, found.directory, f"{found} that was never started; it is launched anew")
     if same and found.finished:
         return _complete(found, saved)
     remedies = [_continue_it(found, saved), _another_name(found), BESIDE_IT, REPLACE_IT]
@@ -219,6 +244,11 @@ def _continue_it(found: Found, saved: Mapping[str, Any]) -> tuple[str, str]:
         return "continue it", command
     epochs = saved.get("trainer", {}).get("max_epochs")  # a config that was edited by hand may lack it
     return "continue it", f"{command} trainer.max_epochs={2 * epochs if isinstance(epochs, int) else 'N'}"
+
+
+def _while_it_runs(directory: RunDirectory) -> Remedies:
+    run = directory.quoted
+    return [("follow it", f"autocast status {run} --watch"), ("stop it", f"autocast cancel {run}")]
 
 
 def _another_name(found: Found) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autocast.runs.console import Screen
 from autocast.runs.directory import default_output_base
-from autocast.runs.environment import read_dotenv
+from autocast.runs.environment import read_environment
 from autocast.runs.exits import DONE
 from autocast.runs.launch import run as run_job
 from autocast.runs.request import Request
@@ -31,7 +31,7 @@ def run(workdir: Path | None, *, seed: int, quick: bool, dry_run: bool, json: bo
     Returns:
         The exit code of the first command that failed, else 0.
     """
-    read_dotenv()
+    read_environment()
     screen = Screen(as_json=json)
     directory = workdir or default_output_base() / "demo" / str(seed)
     steps = commands(directory, seed, quick=quick)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autocast.errors import LaunchError
-from autocast.runs.events import Event, read_events, still_running
+from autocast.runs.events import Event, read_events
 
 KINDS = {
     "ae": "autoencoder",
@@ -24,6 +25,7 @@ KINDS = {
 BEST_FOR_EVALUATION = ("epd", "processor", "ae", "translate")
 ABSENT, UNFINISHED, DONE = "absent", "unfinished", "done"
 TRAIN, EVAL = "train", "eval"
+JOB_ID = re.compile(r"\d+(_\d+)?")
 
 
 class NoSuchRunError(LaunchError):
@@ -108,10 +110,6 @@ class RunDirectory:
         known = self.run_file(kind, stage).is_file() or (self.config_file(kind).is_file() and stage == TRAIN)
         return UNFINISHED if known else ABSENT
 
-    def is_running(self, kind: str, stage: str) -> bool:
-        """Whether a process of this machine is at work on the stage; what runs elsewhere cannot be seen from here."""
-        return still_running(self.events(kind, stage))
-
     def kinds(self) -> list[str]:
         """The kinds that were started here, the one that `eval` prefers first."""
         return [kind for kind in BEST_FOR_EVALUATION if self.state(kind) != ABSENT]
@@ -155,7 +153,7 @@ def run_of_file(path: Path) -> RunDirectory | None:
 
 
 def find_run(name: str | Path, output_base: Path) -> RunDirectory:
-    """The run that `name` means: a path, a checkpoint in a run, `<date>/<run-name>` or a uid.
+    """The run that `name` means: a path, a checkpoint in a run, `<date>/<run-name>`, a uid or a job id.
 
     Raises:
         NoSuchRunError: No run is called that, or more than one is.
@@ -164,7 +162,7 @@ def find_run(name: str | Path, output_base: Path) -> RunDirectory:
     places = {place.resolve(): place for place in (Path(text).expanduser(), output_base / text)}
     found = [run for place in places.values() if (run := _run_at(place))]
     if not found:
-        found = [run for run in all_runs(output_base) if _has_uid(run, text)]
+        found = [run for run in all_runs(output_base) if _has_uid(run, text) or _had_job(run, text)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -190,6 +188,17 @@ def _run_at(place: Path) -> RunDirectory | None:
 def _has_uid(run: RunDirectory, uid: str) -> bool:
     records = (run.run_record(kind, stage) for kind in run.kinds() for stage in run.stages(kind))
     return any(record["uid"] == uid for record in records)
+
+
+def _had_job(run: RunDirectory, job_id: str) -> bool:
+    """Whether a stage was ever submitted under this id, or as a member of the array that it is the id of."""
+    if not JOB_ID.fullmatch(job_id):
+        return False
+    files = [run.events_file(kind, stage) for kind in run.kinds() for stage in run.stages(kind)]
+    lines = (line for file in files if file.is_file() for line in file.read_text(encoding="utf-8").split("\n")[:-1])
+    said = (json.loads(line) for line in lines if '"event": "submitted"' in line[:80])
+    ids = {str(event["job_id"]) for event in said}
+    return job_id in ids | {member.partition("_")[0] for member in ids}
 
 
 def _nearest(name: str, output_base: Path) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from autocast.runs.console import Screen, file_size
 from autocast.runs.directory import default_output_base
-from autocast.runs.environment import datasets_dir, read_dotenv
+from autocast.runs.environment import datasets_dir, read_environment
 from autocast.runs.exits import DONE, FAILED
 from autocast.runs.provenance import gpu_names, package_versions
 
@@ -39,7 +39,7 @@ def run(*, json: bool) -> int:
     Returns:
         0, or 1 where something that autocast cannot do without is missing.
     """
-    read_dotenv()
+    read_environment()
     screen = Screen(as_json=json)
     findings = examine()
     if json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from typing import Any
 
 import yaml
@@ -13,7 +14,8 @@ from autocast.runs.console import Screen
 from autocast.runs.directory import KINDS
 from autocast.runs.plan import Checker, Plan, Preparation
 from autocast.runs.provenance import command_line
-from autocast.runs.request import Request
+from autocast.runs.rehearsal import Script, rehearse
+from autocast.runs.request import SLURM, Request
 
 
 def show(request: Request, preparation: Preparation, checker: Checker, screen: Screen) -> int:
@@ -24,16 +26,20 @@ def show(request: Request, preparation: Preparation, checker: Checker, screen: S
     """
     defaults = {} if request.verbose else _defaults(preparation.plans[0], checker)
     differences = [changes(defaults, plan.config) for plan in preparation.plans]
+    scripts = rehearse(preparation.plans, request) if request.mode == SLURM else []
     if request.json:
         documents = [
             _document(plan, preparation, found) for plan, found in zip(preparation.plans, differences, strict=True)
         ]
-        screen.document(documents[0] if len(documents) == 1 else {"stages": documents})
+        jobs = {"jobs": [asdict(script) for script in scripts]} if scripts else {}
+        screen.document({**documents[0], **jobs} if len(documents) == 1 else {"stages": documents, **jobs})
     else:
         for plan, found in zip(preparation.plans, differences, strict=True):
             _print_job(plan, preparation, screen)
             _print_config(plan.config, None if request.verbose else found, screen)
-        screen.line("nothing was written, nothing was started")
+        for script in scripts:
+            _print_script(script, screen)
+        screen.line("nothing was written, nothing was started" + (", nothing was submitted" if scripts else ""))
     return next((plan.decision.exit_code for plan in preparation.plans if plan.decision.exit_code), 0)
 
 
@@ -85,6 +91,13 @@ def _print_config(config: dict[str, Any], found: Changes | None, screen: Screen)
     else:
         screen.line("config, where it differs from the defaults (all of it with -v):")
         screen.yaml("\n".join(found.lines))
+
+
+def _print_script(script: Script, screen: Screen) -> None:
+    """As `scontrol write batch_script` will show it, but for what stands in angle brackets."""
+    rows = [("waits for", script.dependency or "nothing"), *(("not checked", check) for check in script.unchecked)]
+    screen.panel(f"job  {script.name}", rows)
+    screen.code(script.text, "bash")
 
 
 def _verb(plan: Plan) -> str:

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from autocast.runs.user_settings import user_settings
+
 TARGETS = "AUTOCAST_TARGETS"
-DATASETS = "AUTOCAST_DATASETS"
+DATASETS, OUTPUTS = "AUTOCAST_DATASETS", "AUTOCAST_OUTPUTS"
 CONFIG_PATH = "AUTOCAST_CONFIG_PATH"
 
 OWN_TARGETS = ("autocast", "torch.optim", "torch.nn", "lightning.pytorch")
@@ -29,13 +31,23 @@ _ASSIGNMENT = re.compile(
 """`api_key=x`, `"api_key": "x"`; a bare `key` is more often the argument of a sort than a secret."""
 
 
-def read_dotenv(directory: Path | None = None) -> None:
-    """Adds the variables of `.env` in the working directory to the environment, which wins."""
+def read_environment(directory: Path | None = None) -> None:
+    """Adds the variables of `.env` in the working directory, then the roots of the user's own file.
+
+    What the environment says already wins.
+
+    Raises:
+        ConfigError: The user's file cannot be read.
+    """
     file = (directory or Path.cwd()) / ".env"
     if file.is_file():
         from dotenv import load_dotenv  # most directories have no .env
 
         load_dotenv(file, override=False)
+    settings = user_settings()
+    for name, root in ((DATASETS, settings.datasets), (OUTPUTS, settings.outputs)):
+        if root and not os.environ.get(name):
+            os.environ[name] = str(Path(root).expanduser())
 
 
 def datasets_dir() -> Path:

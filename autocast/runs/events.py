@@ -13,7 +13,8 @@ from typing import Any
 from autocast.runs.environment import redact
 
 Event = dict[str, Any]
-ENDINGS = ("finished", "failed", "interrupted")
+BEGINNINGS = ("started", "detached")
+ENDINGS = ("finished", "failed", "interrupted", "stopped", "stuck", "upstream_incomplete")
 
 
 def append_event(file: Path, event: str, /, **fields: Any) -> None:
@@ -39,15 +40,25 @@ def read_events(file: Path) -> list[Event]:
 
 def this_process() -> dict[str, Any]:
     """What identifies this process later on, also when its number is in use again."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "process_start": process_start(os.getpid())}
+    return process_identity(os.getpid())
+
+
+def process_identity(pid: int) -> dict[str, Any]:
+    return {"host": socket.gethostname(), "pid": pid, "process_start": process_start(pid)}
 
 
 def still_running(events: list[Event]) -> bool:
     """Whether the last start has no ending and its process is alive on this machine."""
-    last = next((e for e in reversed(events) if e["event"] == "started" or e["event"] in ENDINGS), None)
-    if last is None or last["event"] != "started" or last["host"] != socket.gethostname():
+    last = next((e for e in reversed(events) if e["event"] in (*BEGINNINGS, *ENDINGS)), None)
+    if last is None or last["event"] not in BEGINNINGS:
         return False
-    return last["pid"] != os.getpid() and process_start(last["pid"]) == last["process_start"] is not None
+    return last["pid"] != os.getpid() and is_alive(last)
+
+
+def is_alive(process: Mapping[str, Any]) -> bool:
+    """Whether a process that an event names still lives on this machine, and is not another with its number."""
+    here = process["host"] == socket.gethostname()
+    return here and process_start(process["pid"]) == process["process_start"] is not None
 
 
 def _redacted(value: Any) -> Any:

@@ -1,32 +1,39 @@
-"""From a request to its stages: check, decide, freeze, and run them one after the other."""
+"""From a request to its stages: check, decide, and run them here, in a child, or on a cluster."""
 
 from __future__ import annotations
 
+import functools
 import importlib
-import shutil
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from autocast.errors import AutocastError
+from autocast.runs import ranks
+from autocast.runs.cluster_checks import cluster_problems
 from autocast.runs.compose import compose, compose_defaults
 from autocast.runs.console import Screen
-from autocast.runs.decision import EXTEND, NOTHING, REPLACE
-from autocast.runs.directory import KINDS, RunDirectory, run_of_file
+from autocast.runs.decision import NOTHING
+from autocast.runs.dispatch import send, ways_on
 from autocast.runs.dryrun import show
-from autocast.runs.environment import read_dotenv
-from autocast.runs.events import append_event
-from autocast.runs.execution import WORKFLOWS, execute, perform
-from autocast.runs.exits import DONE, USAGE, tell
-from autocast.runs.identity import new_uid, write_json, write_text
-from autocast.runs.plan import Checker, Plan, Preparation, parent_sha256, prepare, with_trained_model
-from autocast.runs.provenance import command_line, provenance
+from autocast.runs.environment import read_environment
+from autocast.runs.execution import WORKFLOWS, document, execute, perform
+from autocast.runs.exits import DONE, INTERRUPTED, USAGE, tell
+from autocast.runs.freeze import freeze
+from autocast.runs.local import detach, needs_torchrun, run_with_torchrun
+from autocast.runs.node import AND
+from autocast.runs.plan import Checker, Plan, Preparation, prepare
 from autocast.runs.reopen import reopen
-from autocast.runs.request import Request
+from autocast.runs.request import SLURM, Request
+from autocast.signals import StopRequest
 
 __all__ = ["execute", "freeze", "run", "start"]
+
+
+def own_checker() -> Checker:
+    """The ways in which requests are checked outside of tests."""
+    return Checker(compose, reopen, importlib.import_module(WORKFLOWS).preflight, compose_defaults, cluster_problems)
 
 
 def run(request: Request, screen: Screen | None = None) -> int:
@@ -35,119 +42,115 @@ def run(request: Request, screen: Screen | None = None) -> int:
     Returns:
         The exit code.
     """
-    read_dotenv()
-    preflight = importlib.import_module(WORKFLOWS).preflight
+    read_environment()
     screen = screen or Screen(as_json=request.json)
     try:
-        return start(request, Checker(compose, reopen, preflight, compose_defaults), screen)
+        return start(request, own_checker(), screen)
     except AutocastError as error:
         return tell(error)
 
 
 def start(request: Request, checker: Checker, screen: Screen) -> int:
-    """Does what a command asks for, in this process.
+    """Does what a command asks for.
 
     Returns:
         The exit code.
 
     Raises:
-        LaunchError: The run that is named is not there.
+        LaunchError: The run that is named is not there, or cannot be sent.
     """
-    preparation = prepare(request, checker)
+    return carry_out(request, prepare(request, checker), checker, screen)
+
+
+def carry_out(request: Request, preparation: Preparation, checker: Checker, screen: Screen) -> int:
+    """Tells what was found and, where nothing speaks against it, runs the stages: here, in a child, on a cluster.
+
+    Returns:
+        The exit code.
+    """
     for note in preparation.notes:
         screen.note(note)
     if preparation.problems:
         return _tell_problems(preparation, screen)
     if request.dry_run:
         return show(request, preparation, checker, screen)
-    stages: list[dict[str, Any]] = []
-    code = DONE
-    for plan in preparation.plans:
-        code, stage = _run(with_trained_model(plan), screen)
-        stages.append(stage)
-        if code != DONE:
-            break
-    if request.json:
-        screen.document(stages[0] if len(stages) == 1 else {"stages": stages})
+    told = [_tell_decision(plan, screen) for plan in preparation.plans]
+    standing = [document for document in told if document]
+    code = next((plan.decision.exit_code for plan in preparation.plans if plan.decision.exit_code), DONE)
+    starting = [plan for plan in preparation.plans if plan.decision.starts]
+    if starting and code == DONE:
+        code, started = _way(request)(starting, screen)
+        standing += started
+    if screen.as_json:
+        screen.document(standing[0] if len(standing) == 1 else {"stages": standing})
     return code
 
 
-def freeze(plan: Plan) -> None:
-    """Writes the config and the identity of a stage: all that the job needs lies in its directory then."""
-    directory, kind, stage = plan.directory, plan.kind, plan.stage
-    if plan.decision.action == REPLACE:
-        _remove(directory, kind, stage)
-    if plan.decision.action == EXTEND:
-        directory.done_file(kind, stage).unlink()
-    record = _record(plan)
-    write_text(directory.config_file(kind, stage), yaml.safe_dump(plan.config, sort_keys=False, allow_unicode=True))
-    write_json(directory.run_file(kind, stage), record)
-    events = directory.events_file(kind, stage)
-    append_event(events, "launched", action=plan.decision.action, uid=record["uid"], argv=command_line())
+def _way(request: Request) -> Callable[[Sequence[Plan], Screen], tuple[int, list[dict[str, Any]]]]:
+    """How stages are run: here, in a child that goes on alone, or on a cluster."""
+    if request.mode == SLURM:
+        return functools.partial(send, request)
+    ranks.forget_allocation()
+    return run_detached if request.detach else run_here
 
 
-def _run(plan: Plan, screen: Screen) -> tuple[int, dict[str, Any]]:
+def run_here(plans: Sequence[Plan], screen: Screen) -> tuple[int, list[dict[str, Any]]]:
+    """Runs stages one after the other, until one does not end well.
+
+    Returns:
+        The exit code, and what there is to say of each in a document.
+    """
+    documents: list[dict[str, Any]] = []
+    code, stop = DONE, StopRequest()
+    for plan in plans:
+        if stop.requested:  # the stage before was done anyway
+            screen.error(f"interrupted. Go on with: autocast {plan.request.command} --workdir {plan.directory.quoted}")
+            return INTERRUPTED, documents
+        freeze(plan)
+        code = _run(plan, screen, stop)
+        documents.append(document(plan.directory, plan.kind, plan.stage, code))
+        if code != DONE:
+            break
+    return code, documents
+
+
+def run_detached(plans: Sequence[Plan], screen: Screen) -> tuple[int, list[dict[str, Any]]]:
+    """Starts stages in a child that outlives this shell."""
+    for plan in plans:
+        freeze(plan)
+    first, names = plans[0], AND.join(plan.stage for plan in plans)
+    pid, log = detach(first.workflow, first.directory, first.kind, names)
+    rows = [
+        ("stages", ", ".join(f"{plan.kind} {plan.stage}" for plan in plans)),
+        ("process", str(pid)),
+        ("log", str(log)),
+        *ways_on(first.directory),
+    ]
+    screen.panel(f"started  {first.directory.path}", rows)
+    return DONE, [
+        {"run": str(p.directory.path), "kind": p.kind, "stage": p.stage, "state": "detached", "pid": pid} for p in plans
+    ]
+
+
+def _tell_decision(plan: Plan, screen: Screen) -> dict[str, Any]:
+    """Says what becomes of a plan, where that is not simply a start; and says it in a document where it is none."""
     decision = plan.decision
-    if not decision.starts:
-        tell = screen.error if decision.exit_code else screen.line
-        tell(decision.message)
-        known = {"run": str(plan.directory.path), "kind": plan.kind, "stage": plan.stage}
-        state = "done" if decision.action == NOTHING else "refused"
-        return decision.exit_code, {**known, "state": state, "message": decision.message}
-    if decision.message:
-        screen.note(decision.message)
-    freeze(plan)
-    return perform(plan.workflow, plan.directory, plan.stage, screen)
+    if decision.starts:
+        if decision.message:
+            screen.note(decision.message)
+        return {}
+    tell = screen.error if decision.exit_code else screen.line
+    tell(decision.message)
+    state = "done" if decision.action == NOTHING else "refused"
+    place = {"run": str(plan.directory.path), "kind": plan.kind, "stage": plan.stage}
+    return {**place, "state": state, "message": decision.message}
 
 
-def _record(plan: Plan) -> dict[str, Any]:
-    """The contents of `run.json`; a run that is continued keeps what is known of its first launch."""
-    told = {
-        "signature": plan.signature,
-        "seeds": {"seed": plan.config["seed"], "eval.seed": plan.config["eval"]["seed"]},
-        "resume_from": _text(plan.decision.resume_from),
-        "init_from": _text(plan.place.init_from),
-    }
-    if plan.directory.run_file(plan.kind, plan.stage).is_file():
-        known = plan.directory.run_record(plan.kind, plan.stage)
-        return {**known, **told, "continued": [*known["continued"], provenance()]}
-    return {
-        "uid": new_uid(),
-        "workflow": plan.workflow,
-        "kind": plan.kind,
-        "stage": plan.stage,
-        **told,
-        "data": {"path": plan.config["datamodule"]["data_path"]},
-        "parents": [_parent(role, path) for role, path in plan.parents.items()],
-        **provenance(),
-        "continued": [],
-    }
-
-
-def _parent(role: str, file: Path) -> dict[str, Any]:
-    run = run_of_file(file)
-    uids = [run.run_record(kind, stage)["uid"] for kind in KINDS for stage in run.stages(kind)[:1]] if run else []
-    return {
-        "role": role,
-        "file": str(file.absolute()),
-        "run": _text(run.path if run else None),
-        "uids": uids,
-        "sha256": parent_sha256(file),
-    }
-
-
-def _text(path: Path | None) -> str | None:
-    return str(path.absolute()) if path else None
-
-
-def _remove(directory: RunDirectory, kind: str, stage: str) -> None:
-    """The stage's own files, its marker first, so that a kill in between leaves nothing that looks done."""
-    directory.done_file(kind, stage).unlink(missing_ok=True)
-    for path in directory.files_of(kind, stage):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+def _run(plan: Plan, screen: Screen, stop: StopRequest) -> int:
+    words = (plan.workflow, str(plan.directory.path), plan.stage)
+    if needs_torchrun(*words):
+        return run_with_torchrun(*words, stdout=sys.stderr if screen.as_json else None)
+    return perform(plan.workflow, plan.directory, plan.stage, screen, stop)
 
 
 def _tell_problems(preparation: Preparation, screen: Screen) -> int:

@@ -27,7 +27,7 @@ from autocast.runs.directory import (
 )
 from autocast.runs.identity import run_name
 from autocast.runs.overrides import read_overrides
-from autocast.runs.request import Request
+from autocast.runs.request import LOCAL, SLURM, Request
 
 KIND_OF_COMMAND = {"ae": "ae", "epd": "epd", "train-eval": "epd"}
 
@@ -92,14 +92,14 @@ def evaluation_place(request: Request) -> Place:
     named = named_directory(request)
     typed = last_value(request, "eval.checkpoint")
     run = _run_of_checkpoint(Path(typed)) if typed else _existing(named, request)
-    kind = _kind_of_checkpoint(run, Path(typed)) if typed else run.kind_to_evaluate()
+    kind = _kind_of_checkpoint(run, Path(typed)) if typed else _kind_to_evaluate(run, request)
     if kind is None:
         raise UpstreamError(f"{run.path} has no checkpoint yet. Train it first, or wait for its first one")
     checkpoint = Path(typed) if typed else run.checkpoint_file(kind)
     saved = saved_config(run, kind)
     stage = evaluation_stage(request)
     notes = _notes(request)
-    if run.state(kind) == UNFINISHED:
+    if run.state(kind) == UNFINISHED and (typed or request.mode == LOCAL):
         notes += (f"{run.path}: the {kind} run is unfinished; its best checkpoint so far is evaluated",)
     directory = named if typed and named else run  # `--workdir rd/00` may have meant the run of that name
     return Place(kind, stage, directory, saved=saved, checkpoint=checkpoint, notes=notes)
@@ -192,6 +192,11 @@ def _existing(named: RunDirectory | None, request: Request) -> RunDirectory:
     if named is None:
         raise LaunchError("eval needs a run: give --workdir DIR, --date and --run-name, or eval.checkpoint=FILE")
     return find_run(named.path, output_base(request))
+
+
+def _kind_to_evaluate(run: RunDirectory, request: Request) -> str | None:
+    """On a cluster also one whose training is still to write its first checkpoint: the job waits for it."""
+    return next(iter(run.kinds()), None) if request.mode == SLURM else run.kind_to_evaluate()
 
 
 def _run_of_checkpoint(file: Path) -> RunDirectory:

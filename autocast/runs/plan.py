@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from autocast.runs.decision import REFUSE, Decision, Found, decide_evaluation, decide_training, refuse_change
-from autocast.runs.directory import TRAIN, RunDirectory, run_of_file
-from autocast.runs.identity import known_sha256, signature
+from autocast.runs.decision import (
+    REFUSE,
+    Decision,
+    Found,
+    decide_again,
+    decide_evaluation,
+    decide_training,
+    refuse_change,
+)
+from autocast.runs.directory import TRAIN, RunDirectory
 from autocast.runs.job import EVALUATION_WORKFLOW, TRAINING_WORKFLOWS
 from autocast.runs.overrides import split_eval
+from autocast.runs.parents import RESUMED_FROM, Parent, stage_signature
 from autocast.runs.place import Place, evaluation_place, evaluation_stage, new_directory, read_config, training_place
 from autocast.runs.problems import Problem
-from autocast.runs.request import Request
+from autocast.runs.request import LOCAL, SLURM, Request
+from autocast.runs.slurm.commands import SchedulerError
+from autocast.runs.watch.stages import Stage
 
 if TYPE_CHECKING:
     from autocast.runs.compose import Composition
@@ -26,10 +36,13 @@ Compose = Callable[[Request], "Composition"]
 Reopen = Callable[[Request, Path], "Composition"]
 Preflight = Callable[[dict[str, Any], Request], tuple[list[Problem], list[str]]]
 """Checks of a resolved config against the data: the problems, and what could not be checked."""
+CheckCluster = Callable[[Sequence[Mapping[str, Any]], Request], tuple[list[Problem], list[str], list[str]]]
+"""Checks of what jobs ask for against the cluster: the problems, notes, and what could not be checked."""
 
-NEEDS_CLUSTER = "needs the cluster part, which this version does not have. Leave it out to run here."
+NEEDS_SLURM = "is for --mode slurm; here stages run one after the other."
 NOT_FOR_EVAL = "is for training. A second evaluation beside the first is eval.name=N; --overwrite replaces it."
-NOT_YET = "not yet trained"
+MODEL = "model"
+"""The role of what an evaluation scores."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +69,42 @@ class Checker:
     preflight: Preflight
     defaults: Callable[[str], DictConfig]
     """A root config without any override, by its name."""
+    check_cluster: CheckCluster
 
     def check(self, request: Request, saved: Path | None) -> Checked:
         """One composition, of a saved config where there is one, and everything that is wrong with it."""
         composition = self.compose(request) if saved is None else self.reopen(request, saved)
-        notes, skipped = tuple(composition.notes), tuple(composition.unchecked)
-        problems = tuple(composition.problems)
+        asked_for, notes, skipped = self._cluster(request, composition)
+        notes, skipped = [*composition.notes, *notes], [*composition.unchecked, *skipped]
+        problems = [*composition.problems, *asked_for]
         if problems:
-            return Checked({}, problems=problems, notes=notes, skipped=(*skipped, "the data: the config has problems"))
+            return _refused(problems, notes, [*skipped, "the data: the config has problems"])
         config = _plain(composition.config)
         eval_config = None if composition.eval_config is None else _plain(composition.eval_config)
         found, left = self.preflight(config, request)
-        return Checked(config, eval_config, composition.choices, tuple(found), notes, (*skipped, *left))
+        unchecked = (*skipped, *left)
+        return Checked(config, eval_config, composition.choices, tuple(found), tuple(notes), unchecked)
+
+    def _cluster(self, request: Request, composition: Composition) -> tuple[list[Problem], list[str], list[str]]:
+        """What is wrong with the resources of each job, whatever else is wrong.
+
+        Raises:
+            SchedulerError: The cluster cannot be asked, and nothing else is wrong.
+        """
+        if request.mode != SLURM:
+            return [], [], []
+        if not composition.clusters:
+            return [], [], ["the cluster: what is asked of it has problems"]
+        try:
+            return self.check_cluster(composition.clusters, request)
+        except SchedulerError as error:
+            if not composition.problems:
+                raise
+            return [Problem("--mode slurm", str(error))], [], []
+
+
+def _refused(problems: Sequence[Problem], notes: Sequence[str], skipped: Sequence[str]) -> Checked:
+    return Checked({}, problems=tuple(dict.fromkeys(problems)), notes=tuple(notes), skipped=tuple(skipped))
 
 
 @dataclass(frozen=True)
@@ -80,8 +117,8 @@ class Plan:
     checked: Checked
     decision: Decision
     signature: str
-    parents: dict[str, Path]
-    """The files that it stands on, by role."""
+    parents: tuple[Parent, ...]
+    """What it stands on."""
 
     @property
     def kind(self) -> str:
@@ -128,16 +165,27 @@ def prepare(request: Request, checker: Checker) -> Preparation:
 
 def _plans(request: Request, place: Place, checked: Checked) -> Iterator[Plan]:
     if request.command == "eval":
-        yield _evaluation(request, place, checked)
+        assert place.checkpoint is not None
+        parent = Parent.of(MODEL, place.checkpoint, awaited=request.mode == SLURM)
+        yield _evaluation(request, place, checked, parent)
         return
     training = _training(request, place, checked)
     yield training
     if request.command == "train-eval" and training.decision.action != REFUSE:
-        second = evaluation_request(request, training.directory)
-        there = not training.decision.starts
-        pending = Place(training.kind, evaluation_stage(second), training.directory)
-        again = evaluation_place(second) if there else pending
-        yield _evaluation(second, again, dataclasses.replace(checked, config=checked.eval_config or checked.config))
+        yield _following_evaluation(request, training, checked)
+
+
+def _following_evaluation(request: Request, training: Plan, checked: Checked) -> Plan:
+    """The evaluation of a `train-eval`, of a model that is there already or still to be trained."""
+    request = evaluation_request(request, training.directory)
+    checked = dataclasses.replace(checked, config=checked.eval_config or checked.config)
+    if not training.decision.starts:
+        place = evaluation_place(request)
+        assert place.checkpoint is not None
+        return _evaluation(request, place, checked, Parent.of(MODEL, place.checkpoint))
+    place = Place(training.kind, evaluation_stage(request), training.directory)
+    model = training.directory.checkpoint_file(training.kind)
+    return _evaluation(request, place, checked, Parent(MODEL, model, training.directory, training.kind, pending=True))
 
 
 def evaluation_request(request: Request, directory: RunDirectory) -> Request:
@@ -156,8 +204,9 @@ def evaluation_request(request: Request, directory: RunDirectory) -> Request:
 
 def flag_problems(request: Request) -> list[Problem]:
     """Flags that are not there yet, that contradict each other, or that a command has no use for."""
-    problems = [Problem(flag, NEEDS_CLUSTER) for flag, given in _cluster_flags(request).items() if given]
-    if request.mode not in ("local", "slurm"):
+    only_there = {"--after": request.after, "--single-allocation": request.single_allocation}
+    problems = [Problem(flag, NEEDS_SLURM) for flag, given in only_there.items() if given and request.mode == LOCAL]
+    if request.mode not in (LOCAL, SLURM):
         problems.append(Problem(f"--mode {request.mode}", "no such mode. There are: local, slurm."))
     ways = {"--resume-from": request.resume_from, "--no-resume": request.no_resume, "--overwrite": request.overwrite}
     given = [flag for flag, value in ways.items() if value]
@@ -175,14 +224,10 @@ def flag_problems(request: Request) -> list[Problem]:
     return problems
 
 
-def _cluster_flags(request: Request) -> dict[str, Any]:
-    return {"--mode slurm": request.mode == "slurm", "--cluster": request.cluster, "--detach": request.detach}
-
-
 def _training(request: Request, place: Place, checked: Checked) -> Plan:
     directory = place.directory or new_directory(request, place.kind, checked.config, checked.choices)
-    parents = _training_parents(place, checked.config)
-    signed = _signature(checked.config, place, parents)
+    parents = _training_parents(request, place, checked.config)
+    signed = stage_signature(checked.config, TRAIN, [parent.record() for parent in parents])
     here = dataclasses.replace(request, resume_from=request.resume_from if place.in_place else None)
     file = place.saved or directory.config_file(place.kind)
     saved = read_config(file) if file.is_file() else {}
@@ -196,49 +241,30 @@ def _training(request: Request, place: Place, checked: Checked) -> Plan:
     return Plan(request, place, TRAINING_WORKFLOWS[place.kind], checked, decision, signed, parents)
 
 
-def _evaluation(request: Request, place: Place, checked: Checked) -> Plan:
-    parents = {"model": place.checkpoint} if place.checkpoint else {}
-    signed = _signature(checked.config, place, parents)
+def _evaluation(request: Request, place: Place, checked: Checked, parent: Parent) -> Plan:
+    signed = stage_signature(checked.config, place.stage, [parent.record()])
     directory = place.directory or RunDirectory(Path())
     decision = decide_evaluation(request, directory, place.kind, place.stage, signed)
-    return Plan(request, place, EVALUATION_WORKFLOW, checked, decision, signed, parents)
+    return Plan(request, place, EVALUATION_WORKFLOW, checked, decision, signed, (parent,))
 
 
-def with_trained_model(plan: Plan) -> Plan:
-    """The evaluation of a `train-eval`, once the model that it was planned for is there."""
-    checkpoint = plan.directory.checkpoint_file(plan.kind)
-    if plan.stage == TRAIN or plan.parents or not checkpoint.is_file():
-        return plan
-    parents = {"model": checkpoint}
-    return dataclasses.replace(plan, parents=parents, signature=_signature(plan.config, plan.place, parents))
+def evaluation_again(request: Request, stage: Stage, checked: Checked, parent: Parent) -> Plan:
+    """An evaluation that was launched before and has not been finished, once more."""
+    directory, kind, name = stage
+    signed = stage_signature(checked.config, name, [parent.record()])
+    place = Place(kind, name, directory, checkpoint=parent.file)
+    decision = decide_again(request, directory, kind, name)
+    return Plan(request, place, EVALUATION_WORKFLOW, checked, decision, signed, (parent,))
 
 
-def _training_parents(place: Place, config: Mapping[str, Any]) -> dict[str, Path]:
+def _training_parents(request: Request, place: Place, config: Mapping[str, Any]) -> tuple[Parent, ...]:
     named = {
         "autoencoder_checkpoint": config["autoencoder_checkpoint"] if place.kind == "epd" else None,
         "init_from": place.init_from,
-        "resume_from": place.checkpoint,
+        RESUMED_FROM: place.checkpoint,
     }
-    return {role: Path(file) for role, file in named.items() if file}
-
-
-def _signature(config: Mapping[str, Any], place: Place, parents: Mapping[str, Path]) -> str:
-    """Files enter by their content, so that a renamed run is the same parent; a model still to be trained by a word."""
-    digests = {role: parent_sha256(file) for role, file in parents.items() if role != "resume_from"}
-    if place.stage != TRAIN and not parents:
-        digests["model"] = NOT_YET
-    data = str(Path(config["datamodule"]["data_path"]).expanduser().absolute())
-    return signature(config, place.stage, {"datamodule.data_path": data, **digests})
-
-
-def parent_sha256(file: Path) -> str:
-    """The digest of a file that another run made, from that run's marker where it still holds."""
-    run = run_of_file(file)
-    markers = [run.done_record(kind, TRAIN) for kind in run.kinds()] if run else []
-    products = [marker["products"] for marker in markers if marker]
-    name = file.resolve().relative_to(run.path.resolve()).as_posix() if run else ""
-    known = next((listed[name] for listed in products if name in listed), None)
-    return known_sha256(file, known)
+    awaited = request.mode == SLURM
+    return tuple(Parent.of(role, Path(file), awaited=awaited) for role, file in named.items() if file)
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:

@@ -9,11 +9,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from autocast.errors import LaunchError
-from autocast.runs.compose import EPD, Composition, Reading, finish, read_request, set_data_path
+from autocast.runs.compose import EPD, Composition, Reading, fill_cluster, finish, read_request, set_data_path
 from autocast.runs.composer import Composer, Draft
 from autocast.runs.directory import KINDS, RunDirectory
 from autocast.runs.environment import allow_recorded_targets
+from autocast.runs.overrides import Typed
 from autocast.runs.problems import Problem
+from autocast.runs.profiles import GENERIC, GROUP, cluster_choices, fill_keys, is_silent
 from autocast.runs.request import Request
 from autocast.runs.spine import ROOTS, SECTIONS, dataclass_name
 
@@ -21,7 +23,8 @@ from autocast.runs.spine import ROOTS, SECTIONS, dataclass_name
 def reopen(request: Request, saved: Path) -> Composition:
     """The saved config of a run with the overrides of `request`, checked as a new composition is.
 
-    Keys of `eval` that a later version added get today's defaults; those that it dropped are left out with a note.
+    Keys of `eval` and `cluster` that a later version added get today's defaults; those that it dropped are left out
+    with a note. The cluster section of a training stays unless a profile is given; that of an evaluation is new.
 
     Raises:
         LaunchError: The file is not there or not the config of a run.
@@ -31,8 +34,9 @@ def reopen(request: Request, saved: Path) -> Composition:
     reading = read_request(request, saved.stem if saved.stem in ROOTS else EPD)
     draft = Draft(config, {}, _preset_problems(request))
     notes = _bring_eval_up_to_date(config, reading.composer)
+    notes += _set_cluster(reading, draft, of_training=saved.stem in ROOTS)
     _set_data(reading, draft)
-    reading.composer.replace(draft, reading.typed.choices)
+    reading.composer.replace(draft, [choice for choice in reading.typed.choices if choice.key != GROUP])
     reading.composer.apply(draft, reading.typed.values)
     return finish(reading, draft, notes)
 
@@ -58,13 +62,37 @@ def _allow_own_targets(saved: Path) -> None:
 
 
 def _bring_eval_up_to_date(config: DictConfig, composer: Composer) -> list[str]:
-    known = composer.signatures.read(dataclass_name(SECTIONS["eval"])).parameters
-    saved = config["eval"]
+    notes = _drop_unknown_keys(config, "eval", composer)
+    today = composer.option("eval", "default")
+    OmegaConf.update(config, "eval", OmegaConf.merge(today, config["eval"]), merge=False, force_add=True)
+    return notes
+
+
+def _set_cluster(reading: Reading, draft: Draft, *, of_training: bool) -> list[str]:
+    """The saved section, or that of a profile where one is given, where nothing was saved, and for the evaluation of a
+    training: what an evaluation asked for itself it keeps when it is started again."""
+    config, composer = draft.config, reading.composer
+    saved = OmegaConf.select(config, GROUP)
+    given = reading.request.cluster or cluster_choices(reading.typed)
+    keeps = not (reading.evaluates and of_training)
+    if not given and keeps and not is_silent(saved):
+        notes = _drop_unknown_keys(config, GROUP, composer)
+        fill_keys(config)
+        return notes
+    chosen = [reading.profile] if reading.profile else cluster_choices(reading.typed)
+    OmegaConf.update(config, GROUP, {}, merge=False, force_add=True)
+    composer.replace(draft, chosen or [Typed("", GROUP, GENERIC, GROUP)])
+    fill_cluster(reading, draft)
+    return []
+
+
+def _drop_unknown_keys(config: DictConfig, section: str, composer: Composer) -> list[str]:
+    known = composer.signatures.read(dataclass_name(SECTIONS[section])).parameters
+    saved = config[section]
     dropped = [str(key) for key in saved if key not in known]
     kept = {key: saved[key] for key in saved if key in known}
-    today = composer.option("eval", "default")
-    OmegaConf.update(config, "eval", OmegaConf.merge(today, kept), merge=False, force_add=True)
-    return [f"eval.{key} of the saved config is not known any more and is left out" for key in dropped]
+    OmegaConf.update(config, section, kept, merge=False, force_add=True)
+    return [f"{section}.{key} of the saved config is not known any more and is left out" for key in dropped]
 
 
 def _set_data(reading: Reading, draft: Draft) -> None:

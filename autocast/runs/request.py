@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+LOCAL, SLURM = "local", "slurm"
+
 
 @dataclass(frozen=True)
 class Request:
@@ -27,10 +29,14 @@ class Request:
     no_resume: bool = False
     overwrite: bool = False
     preset: str | None = None
-    mode: str = "local"
+    mode: str = LOCAL
     cluster: str | None = None
     detach: bool = False
     dry_run: bool = False
     json: bool = False
     config_dir: Path | None = None
     verbose: bool = False
+    after: tuple[str, ...] = ()
+    """Runs or job ids that must be done before the first stage starts."""
+    single_allocation: bool = False
+    """Whether both stages of a `train-eval` share one job."""

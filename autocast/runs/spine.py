@@ -6,7 +6,7 @@ may hold.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 PACKAGE = __name__
@@ -27,6 +27,7 @@ class EncoderProcessorDecoder:
     logging: dict[str, Leaf]
     checkpoint: dict[str, Any]
     eval: dict[str, Any]
+    cluster: dict[str, Any] | None = None
     seed: int = 42
     autoencoder_checkpoint: str | None = None
 
@@ -43,6 +44,7 @@ class Autoencoder:
     logging: dict[str, Leaf]
     checkpoint: dict[str, Any]
     eval: dict[str, Any]
+    cluster: dict[str, Any] | None = None
     seed: int = 42
 
 
@@ -92,6 +94,40 @@ class Eval:
     fps: int = 10
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """What a job asks of SLURM; None leaves the option out."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    reservation: str | None = None
+    time: str | int | None = None
+    """Limit of one attempt, in SLURM's formats; a number is minutes."""
+    nodes: int = 1
+    tasks_per_node: int | None = None
+    """Processes; by default one per GPU, else 1."""
+    gpus_per_node: int | None = None
+    gpu_type: str | None = None
+    cpus_per_task: int | None = None
+    memory: str | None = None
+    """Of each node."""
+    setup: list[str] = field(default_factory=list)
+    """Shell lines before the job."""
+    container: str | None = None
+    """A command that python is run in."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Any other option of sbatch by its long name."""
+    signal_delay: int = 120
+    """Seconds before the limit at which the job is told to stop."""
+    requeue: bool = True
+    kill_on_invalid_dependency: bool = True
+    max_attempts: int = 20
+    marker_wait: int = 120
+    """Seconds for which a job waits for the marker of what it stands on: on a shared file system it comes late."""
+
+
 ROOTS = {
     "encoder_processor_decoder": "EncoderProcessorDecoder",
     "autoencoder": "Autoencoder",
@@ -99,8 +135,11 @@ ROOTS = {
 }
 """The dataclass of each root config."""
 
-SECTIONS = {"eval": "Eval", "checkpoint": "Checkpoint", "optimizer": "Optimizer"}
+SECTIONS = {"eval": "Eval", "checkpoint": "Checkpoint", "optimizer": "Optimizer", "cluster": "Cluster"}
 """The dataclass of each section that is not constructed."""
+
+OPEN = ("cluster.options",)
+"""Mappings that take any key."""
 
 
 def dataclass_name(name: str) -> str:

@@ -18,7 +18,7 @@ from autocast.runs.changes import changes
 from autocast.runs.compose import compose, compose_defaults
 from autocast.runs.console import Screen
 from autocast.runs.directory import RunDirectory, UpstreamError, default_output_base, find_run
-from autocast.runs.environment import datasets_dir, read_dotenv
+from autocast.runs.environment import datasets_dir, read_environment
 from autocast.runs.execution import WORKFLOWS
 from autocast.runs.exits import DONE, USAGE
 from autocast.runs.job import Outcome
@@ -58,7 +58,7 @@ def simulate(request: Request, screen: Screen | None = None) -> int:
     Returns:
         The exit code.
     """
-    read_dotenv()
+    read_environment()
     screen = screen or Screen(as_json=request.json)
     composition = compose(request)
     if composition.problems:
@@ -80,7 +80,7 @@ def inspect(dataset: str, *, video: Path | None, json: bool, dry_run: bool) -> i
     Raises:
         DataError: There is no such data set.
     """
-    read_dotenv()
+    read_environment()
     screen = Screen(as_json=json)
     path = find_data(dataset)
     if path.is_file():
@@ -118,7 +118,7 @@ def forecast(
         LaunchError: There is no such run, it has no emulator, or the file is there already.
         DataError: There are no such data.
     """
-    read_dotenv()
+    read_environment()
     screen = Screen(as_json=json)
     found = find_run(run, output_base or default_output_base())
     kind = found.kind_to_evaluate()
@@ -151,7 +151,7 @@ def show_config(request: Request) -> int:
     Returns:
         The exit code.
     """
-    read_dotenv()
+    read_environment()
     screen = Screen(as_json=request.json)
     saved = evaluation_place(request).saved if request.command == "eval" and request.workdir else None
     composition = compose(request) if saved is None else reopen(request, saved)

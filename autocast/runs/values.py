@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from autocast.runs.overrides import Typed
 from autocast.runs.problems import Problem, did_you_mean, nearest
 from autocast.runs.signatures import Signatures
-from autocast.runs.spine import ROOTS, SECTIONS, dataclass_name
+from autocast.runs.spine import OPEN, ROOTS, SECTIONS, dataclass_name
 from autocast.runs.tree import ConfigTree
 
 
@@ -55,7 +55,7 @@ class Editor:
 
     def _may_hold(self, key: str) -> bool:
         parent, _, last = key.rpartition(".")
-        return last in self._keywords(parent)
+        return last in self._keywords(parent) or (parent in OPEN and isinstance(self._node(parent), DictConfig))
 
     def _keywords(self, path: str) -> list[str]:
         """Keys that a section's constructor or dataclass takes."""

@@ -1,0 +1,33 @@
+"""`autocast sync`: uploads offline runs of Weights & Biases."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from autocast.cli import completion, options
+from autocast.cli.building import build
+
+
+def sync(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="Run directories, <date>/<run-name>, uids or job ids.",
+            autocompletion=completion.runs,
+        ),
+    ],
+    *,
+    output_base: options.OutputBase = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be uploaded; upload nothing.")] = False,
+    json: options.Json = False,
+) -> None:
+    from autocast.runs.watch.sync import sync as upload
+
+    raise typer.Exit(upload(runs, dry_run=dry_run, json=json, output_base=output_base))
+
+
+def command(name: str, text: str) -> Any:
+    return build(sync, name, text)

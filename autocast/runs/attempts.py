@@ -1,0 +1,70 @@
+"""The attempts of a stage: which one this is, and whether another one makes sense."""
+
+from __future__ import annotations
+
+from autocast.errors import AutocastError
+from autocast.runs import ranks
+from autocast.runs.events import Event, this_process
+from autocast.runs.job import Job
+
+FRUITLESS = 2
+"""So many attempts in a row that got no further end a job; one may have met a broken node."""
+
+
+class StuckError(AutocastError):
+    """A job that is started again and again and gets nowhere."""
+
+
+def begin(job: Job) -> None:
+    """Journals the start of an attempt.
+
+    Raises:
+        StuckError: The attempts before got no further, or there were too many.
+    """
+    events = job.directory.events(job.kind, job.stage)
+    before = [event for event in events if event["event"] == "started"]
+    step = last_step(events)
+    _guard(job, _since_launch(events), step)
+    job.emit(
+        "started",
+        attempt=len(before) + 1,
+        resume_from=job.resume_from,
+        step=step,
+        job_id=ranks.job_id(),
+        restarts=ranks.restarts(),
+        scheduler=ranks.scheduler_variables(),
+        **this_process(),
+    )
+
+
+def last_step(events: list[Event]) -> int:
+    """The optimiser step of the last checkpoint; 0 before the first."""
+    return next((event["step"] for event in reversed(events) if event["event"] == "checkpoint"), 0)
+
+
+def n_attempts(events: list[Event]) -> int:
+    return sum(event["event"] == "started" for event in events)
+
+
+def _guard(job: Job, before: list[Event], step: int) -> None:
+    """`before` are the attempts since someone launched the stage: whoever resumes it by hand has a reason."""
+    if ranks.job_id() is None:
+        return
+    limit = job.max_attempts
+    if len(before) >= limit:
+        raise StuckError(
+            f"{len(before)} attempts are over, and cluster.max_attempts={limit}. It got to step {step:,}. "
+            f"Go on with: autocast resume {job.directory.quoted}"
+        )
+    fruitless = before[-FRUITLESS:]
+    if job.trains and len(fruitless) == FRUITLESS and all(event["step"] == step for event in fruitless):
+        raise StuckError(
+            f"{FRUITLESS} attempts in a row got no further than step {step:,}. See what stopped them: "
+            f"autocast why {job.directory.quoted}. A longer cluster.time or a shorter checkpoint.every_n_minutes helps "
+            f"where the time limit comes first: autocast resume {job.directory.quoted} cluster.time=..."
+        )
+
+
+def _since_launch(events: list[Event]) -> list[Event]:
+    launches = [n for n, event in enumerate(events) if event["event"] == "launched"]
+    return [event for event in events[launches[-1] if launches else 0 :] if event["event"] == "started"]

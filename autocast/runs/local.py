@@ -1,0 +1,134 @@
+"""Runs on this machine that are not in this process: detached children, and several processes through torchrun."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+from autocast.runs import ranks
+from autocast.runs.directory import TRAIN, RunDirectory
+from autocast.runs.events import append_event, process_identity
+from autocast.runs.execution import kind_of
+from autocast.runs.exits import DONE, FAILED
+from autocast.runs.place import read_config
+from autocast.runs.provenance import gpu_names
+
+NODE = "autocast.runs.node"
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--no-python")
+ENDINGS = ("finished", "stopped", "interrupted", "failed", "stuck", "upstream_incomplete")
+
+
+def n_processes(config_file: Path) -> int:
+    """How many processes a training wants on this machine: one for each of its devices."""
+    devices = read_config(config_file)["trainer"]["devices"]
+    if isinstance(devices, int) and devices > 0:
+        return devices
+    if isinstance(devices, Sequence) and not isinstance(devices, str):
+        return len(devices)
+    return _n_visible() if devices in ("auto", -1, "-1") else 1
+
+
+def needs_torchrun(workflow: str, run_dir: str, stage: str) -> bool:
+    """Whether a stage wants several processes here, and this is not one of them yet."""
+    if ranks.inside_torchrun() or ranks.job_id() is not None or stage != TRAIN:
+        return False
+    directory = RunDirectory(Path(run_dir))
+    return n_processes(directory.config_file(kind_of(workflow, directory, stage))) > 1
+
+
+def run_with_torchrun(workflow: str, run_dir: str, stage: str, *, stdout: TextIO | None = None) -> int:
+    """Runs a training in one process per device and waits for it.
+
+    Ctrl-C and TERM reach the training's processes, not torchrun, which would kill them after 30 seconds; a second
+    Ctrl-C kills them all.
+
+    Returns:
+        The exit code that its journal tells: torchrun knows only 0 and 1.
+    """
+    directory = RunDirectory(Path(run_dir))
+    kind = kind_of(workflow, directory, stage)
+    n_events = len(directory.events(kind, stage))
+    n = n_processes(directory.config_file(kind, stage))
+    words = [sys.executable, *TORCHRUN, f"--nproc-per-node={n}", *_node(workflow, run_dir, stage)]
+    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // n)), **os.environ}
+    process = subprocess.Popen(words, env=environment, stdout=stdout, start_new_session=True)
+    with _Forwarded(process):
+        process.wait()
+    ended = [event for event in directory.events(kind, stage)[n_events:] if event["event"] in ENDINGS]
+    if not ended:
+        return FAILED
+    return DONE if ended[0]["event"] == "finished" else ended[0]["code"]
+
+
+def detach(workflow: str, directory: RunDirectory, kind: str, stage: str) -> tuple[int, Path]:
+    """Starts stages in a child that outlives this shell; its output goes to a file.
+
+    Args:
+        kind: Of the first stage.
+        stage: One, or several joined by `+`.
+
+    Returns:
+        The child's process id and its log file.
+    """
+    folder = directory.logs_dir(kind)
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 1 + len(list(folder.glob("local-*_0_log.out")))
+    log = folder / f"local-{number}_0_log.out"
+    with log.open("x") as out, log.with_suffix(".err").open("x") as err:
+        child = subprocess.Popen(
+            _node(workflow, str(directory.path.absolute()), stage),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+        )
+    for name in stage.split("+"):
+        append_event(directory.events_file(kind, name), "detached", log=str(log), **process_identity(child.pid))
+    return child.pid, log
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and that still live."""
+    listed = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for file in listed for child in file.read_text().split()]
+
+
+class _Forwarded:
+    """While entered, Ctrl-C and TERM go to the processes that torchrun has started."""
+
+    def __init__(self, process: subprocess.Popen[bytes]):
+        self.process = process
+        self._asked = False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._forward)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _forward(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if self._asked and number == signal.SIGINT:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            return
+        self._asked = True
+        for child in children(self.process.pid):
+            os.kill(child, number)
+
+
+def _node(workflow: str, run_dir: str, stage: str) -> list[str]:
+    return [sys.executable, "-u", "-m", NODE, workflow, run_dir, stage]
+
+
+def _n_visible() -> int:
+    """GPUs that this process may use; 1 where there is none."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return max(1, len(gpu_names() if visible is None else [part for part in visible.split(",") if part.strip()]))

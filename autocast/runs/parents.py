@@ -1,0 +1,149 @@
+"""What a stage stands on: files of other runs, how they enter a signature, and whether they are complete."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from autocast.runs.directory import DONE, KINDS, TRAIN, RunDirectory, UpstreamError, run_of_file
+from autocast.runs.identity import known_sha256, sha256, signature
+
+POLL_SECONDS = 1.0
+RESUMED_FROM = "resume_from"
+"""The role of a checkpoint that a training goes on from: it does not make another run of it."""
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A file that another stage makes, or has made."""
+
+    role: str
+    file: Path
+    run: RunDirectory | None = None
+    """None for a file that lies in no run."""
+    kind: str | None = None
+    pending: bool = False
+    """Whether it is still to be made, or may still change: then it is used when its training is done, not before."""
+
+    @classmethod
+    def of(cls, role: str, file: Path, *, awaited: bool = False) -> Parent:
+        """A file by its place; with `awaited`, one whose training is not done is pending."""
+        run = run_of_file(file)
+        kind = _kind(file, run) if run else None
+        parent = cls(role, file, run, kind)
+        return replace(parent, pending=awaited and not parent.is_complete)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether its training is done, or there is none to wait for; a checkpoint of an epoch is what it is."""
+        if self.run is None or self.kind is None or self.file.name != f"{KINDS[self.kind]}.ckpt":
+            return True
+        return self.run.state(self.kind) == DONE
+
+    @property
+    def uid(self) -> str | None:
+        known = self.run and self.kind and self.run.run_file(self.kind, TRAIN).is_file()
+        return self.run.run_record(self.kind, TRAIN)["uid"] if self.run and self.kind and known else None
+
+    def sha256(self) -> str:
+        """The file's digest, from its run's marker where that still holds."""
+        return known_sha256(self.file, self._product())
+
+    def record(self) -> dict[str, Any]:
+        """What `run.json` keeps of it; the digest of one that is still to be made is filled in when the job starts."""
+        return {
+            "role": self.role,
+            "file": str(self.file.absolute()),
+            "run": str(self.run.path.absolute()) if self.run else None,
+            "kind": self.kind,
+            "uid": self.uid,
+            "sha256": None if self.pending else self.sha256(),
+        }
+
+    def _product(self) -> Mapping[str, Any] | None:
+        marker = self.run.done_record(self.kind, TRAIN) if self.run and self.kind else None
+        if marker is None or self.run is None:
+            return None
+        return marker["products"].get(self.file.resolve().relative_to(self.run.path.resolve()).as_posix())
+
+
+def stage_signature(config: Mapping[str, Any], stage: str, records: Sequence[Mapping[str, Any]]) -> str:
+    """The signature of a stage. Parents enter by their content, so that a renamed run is the same parent; one that is
+    still to be made by the run that makes it."""
+    contents = {
+        parent["role"]: parent["sha256"] or f"of run {parent['uid']}"
+        for parent in records
+        if parent["role"] != RESUMED_FROM
+    }
+    data = str(Path(config["datamodule"]["data_path"]).expanduser().absolute())
+    return signature(config, stage, {"datamodule.data_path": data, **contents})
+
+
+def verified(record: Mapping[str, Any], *, seconds: float) -> dict[str, Any]:
+    """The record of a parent once it is complete and has the content that its own marker, or the record, says.
+
+    Args:
+        record: As `Parent.record` made it.
+        seconds: How long a marker may take to appear: on a shared file system it does so late on other nodes.
+
+    Raises:
+        UpstreamError: It is not complete, or its file is not what it should be.
+    """
+    parent = Parent(record["role"], Path(record["file"]), _run(record), record.get("kind"))
+    expected = record["sha256"]
+    if expected is None:
+        expected = _awaited(parent, seconds)["sha256"]
+    if not parent.file.is_file():
+        raise UpstreamError(f"{parent.file}: no such file, which this stage needs ({parent.role})")
+    if sha256(parent.file) != expected:
+        raise UpstreamError(
+            f"{parent.file}: its content is not what its run left when it was done ({parent.role}). "
+            "Launch this stage again to use it as it is now"
+        )
+    return {**record, "uid": parent.uid, "sha256": expected}
+
+
+def _awaited(parent: Parent, seconds: float) -> Mapping[str, Any]:
+    """What the marker of a training says of the file, as soon as there is one."""
+    assert parent.run is not None
+    assert parent.kind is not None
+    last = time.monotonic() + seconds
+    while not parent.is_complete:
+        _refuse_ended(parent)
+        if time.monotonic() > last:
+            raise UpstreamError(_incomplete(parent, f"no marker after {seconds:g} s"))
+        time.sleep(POLL_SECONDS)
+    product = parent._product()
+    if product is None:
+        raise UpstreamError(f"{parent.run.path}: its marker does not know {parent.file.name}, which this stage needs")
+    return product
+
+
+def _refuse_ended(parent: Parent) -> None:
+    """A journal that ends badly says at once what a marker would never."""
+    assert parent.run is not None
+    assert parent.kind is not None
+    events = parent.run.events(parent.kind, TRAIN)
+    if events and events[-1]["event"] in ("failed", "stuck", "cancelled", "aborted", "interrupted"):
+        raise UpstreamError(_incomplete(parent, f"its last word is '{events[-1]['event']}'"))
+
+
+def _incomplete(parent: Parent, found: str) -> str:
+    run = parent.run.path if parent.run else parent.file
+    return (
+        f"{run}: its {parent.kind} training is not complete ({found}), so {parent.file.name} may be half-trained. "
+        f"Nothing was done with it. Continue it: autocast resume {run}"
+    )
+
+
+def _run(record: Mapping[str, Any]) -> RunDirectory | None:
+    return RunDirectory(Path(record["run"])) if record["run"] else None
+
+
+def _kind(file: Path, run: RunDirectory) -> str | None:
+    """The kind whose training makes a file, from its place in the run directory."""
+    first = file.resolve().relative_to(run.path.resolve()).parts[0]
+    return next((kind for kind, name in KINDS.items() if first in (kind, f"{name}.ckpt")), None)
