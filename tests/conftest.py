@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["tests.slurm.plugin"]
+
 ROOT = Path(__file__).resolve().parents[1]
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two test processes share two cores
@@ -19,11 +21,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the backgro
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests see neither the user's data and output roots nor the variables of a surrounding SLURM allocation."""
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests see neither the user's settings, data and output roots nor those of a surrounding allocation."""
     for name in list(os.environ):
-        if name.startswith(("AUTOCAST_", "SLURM_")):
+        if name.startswith(("AUTOCAST_", "SLURM_", "SBATCH_")):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("settings")))
 
 
 @pytest.fixture(scope="session")

@@ -56,6 +56,12 @@ TRIES = {
     "autocast forecast": Try(
         "rd/00 --from waves --out f.h5", "rd/00 --from nope --out f.h5", "nope: neither a file", "needs torch"
     ),
+    "autocast status": Try("rd/00", "--nope", "--nope", reads=True),
+    "autocast logs": Try("rd/00", "rd/00 --stage nope", "--stage nope: not in", reads=True),
+    "autocast why": Try("rd/00", "rd/00 --kind ae", "--kind ae: not in", reads=True),
+    "autocast cancel": Try("rd/00", "--yes", "Missing argument"),
+    "autocast resume": Try("rd/00", "rd/00 trainer.nope=1", "trainer.nope=1   no such key", "needs torch"),
+    "autocast sync": Try("rd/00", "rd/00 --nope", "--nope"),
     "autocast data simulate": Try(
         "--dataset reaction_diffusion seed=3", "simulator.nope=1", "simulator.nope=1   no such key", "needs torch"
     ),

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from autocast.cli.main import COMMANDS, app, load
 
 SURFACE = Path(__file__).with_name("surface.txt")
-READS_ONLY = ("autocast config show", "autocast doctor")
+READS_ONLY = ("autocast config show", "autocast doctor", "autocast status", "autocast logs", "autocast why")
 
 
 def commands() -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,336 @@
+"""Jobs on a real cluster: chains, restarts of every kind, cancellations, and trainings over two nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autocast.runs.directory import RunDirectory
+from tests.slurm.cluster import Cluster
+
+pytestmark = pytest.mark.e2e
+
+SMALL = ("model.processor=direct", "model.processor.backbone.width=8", "model.processor.backbone.levels=1")
+QUICK_EVAL = ("eval.video=false", "eval.n_members=2")
+PATIENCE = 240
+"""Seconds for what takes a few: two processes share the machine with other tests."""
+
+
+class Workplace:
+    """A folder with a data set, and the command line in it."""
+
+    def __init__(self, path: Path, data: Path):
+        self.path = path
+        self.env = {**os.environ, "AUTOCAST_DATASETS": str(data.parent), "PYTHONPATH": str(Path(__file__).parent)}
+        self.env |= {"AUTOCAST_TARGETS": "tracing", "OMP_NUM_THREADS": "1"}
+        self.slow = path / "slow"
+
+    def run(self, line: str, *words: str, code: int = 0) -> str:
+        """The output of `autocast LINE WORDS`, which must end with `code`."""
+        done = subprocess.run(
+            [sys.executable, "-m", "autocast", *line.split(), *words],
+            cwd=self.path, env=self.env, capture_output=True, text=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, f"{line}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def train(self, line: str, *words: str, slow: float = 0.1, **trace: Any) -> Stage:
+        """Submits a training that writes what its steps see, and is held back while the file `slow` is there."""
+        self.slow.touch()
+        traced = {
+            "_target_": "tracing.Trace",
+            "file": str(self.path / "trace"),
+            "slow": str(self.slow),
+            "seconds": slow,
+        }
+        spelt = ",".join(f"{key}:{value}" for key, value in {**traced, **trace}.items())
+        self.run(
+            f"{line} --mode slurm --detach --dataset waves --date rd --run-name 00",
+            "datamodule.batch_size=4", *SMALL, f"+callbacks.trace={{{spelt}}}", *words,
+        )  # fmt: skip
+        return Stage(self, "epd", "train")
+
+    def steps(self, rank: int = 0) -> list[dict[str, Any]]:
+        file = self.path / f"trace.{rank}"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+class Stage:
+    """A stage of the run `rd/00`."""
+
+    def __init__(self, place: Workplace, kind: str, stage: str):
+        self.place, self.kind, self.name = place, kind, stage
+        self.run = RunDirectory(place.path / "outputs" / "rd" / "00")
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return self.run.events(self.kind, self.name)
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        return [e for e in self.events if e["event"] == event]
+
+    @property
+    def job_id(self) -> str:
+        return str(self.said("submitted")[-1]["job_id"])
+
+    @property
+    def is_done(self) -> bool:
+        return self.run.done_file(self.kind, self.name).is_file()
+
+    def wait_for_steps(self, n: int) -> None:
+        wait_until(lambda: len(self.place.steps()) >= n, f"{n} steps", self)
+
+    def wait_for(self, event: str, n: int = 1) -> None:
+        wait_until(lambda: len(self.said(event)) >= n, f"{n} x {event}", self)
+
+
+def wait_until(condition: Callable[[], bool], what: str, stage: Stage | None = None) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            logs = sorted(stage.run.logs_dir(stage.kind).glob("*_log.*")) if stage else []
+            told = "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in logs)
+            pytest.fail(f"never came to: {what}\n{stage.events if stage else ''}\n{told}")
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def waves(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from autocast.runs.request import Request
+    from autocast.runs.using import simulate
+
+    path = tmp_path_factory.mktemp("datasets") / "waves"
+    words = ("simulator=reaction_diffusion", "simulator.grid_shape=[8,12]", "simulator.n_frames=9")
+    assert simulate(Request("simulate", (*words, "splits={train: 4, valid: 2, test: 2}"), dataset=str(path))) == 0
+    return path
+
+
+@pytest.fixture
+def place(slurm: Cluster, tmp_path: Path, waves: Path) -> Workplace:
+    return Workplace(tmp_path, waves)
+
+
+def test_an_evaluation_runs_after_its_training(place: Workplace, slurm: Cluster):
+    place.run(
+        "train-eval --mode slurm --detach --dataset waves --date rd --run-name 00 trainer.max_epochs=1",
+        *SMALL, "::eval::", *QUICK_EVAL,
+    )  # fmt: skip
+    train, evaluation = Stage(place, "epd", "train"), Stage(place, "epd", "eval")
+    assert evaluation.said("submitted")[0]["dependency"] == [train.job_id]
+    assert slurm.wait_for(evaluation.job_id, timeout=PATIENCE)["JobState"] == "COMPLETED"
+    assert train.is_done
+    assert evaluation.is_done
+    assert train.said("finished")[0]["time"] < evaluation.said("started")[0]["time"]
+    record = evaluation.run.run_record("epd", "eval")
+    assert record["parents"][0]["sha256"] == train.run.done_record("epd", "train")["products"][
+        "encoder_processor_decoder.ckpt"
+    ]["sha256"]  # fmt: skip
+    assert record["parents"][0]["uid"] == train.run.run_record("epd", "train")["uid"]
+
+
+def test_one_allocation_runs_both_stages(place: Workplace, slurm: Cluster):
+    place.run(
+        "train-eval --mode slurm --detach --single-allocation --dataset waves --date rd --run-name 00",
+        "trainer.max_epochs=1", *SMALL, "::eval::", *QUICK_EVAL,
+    )  # fmt: skip
+    train, evaluation = Stage(place, "epd", "train"), Stage(place, "epd", "eval")
+    assert train.job_id == evaluation.job_id
+    assert slurm.wait_for(train.job_id, timeout=PATIENCE)["JobState"] == "COMPLETED"
+    assert train.is_done
+    assert evaluation.is_done
+
+
+def test_a_training_survives_preemption_time_limit_and_term_without_a_gap_or_a_repeat(place: Workplace, slurm: Cluster):
+    train = place.train(
+        "train-eval", "trainer.max_epochs=40", "cluster.partition=preempt", "cluster.time=2", "cluster.signal_delay=40",
+        "+cluster.options.exclusive=true", "::eval::", *QUICK_EVAL, "cluster.partition=main", slow=0.4,
+    )  # fmt: skip
+    evaluation = Stage(place, "epd", "eval")
+    train.wait_for_steps(3)
+    intruder = slurm.submit("sleep 1", "--partition=high", "--exclusive", cwd=place.path)
+    train.wait_for("stopped", 1)
+    slurm.wait_for(intruder, timeout=PATIENCE)
+    train.wait_for("stopped", 2)  # by the time limit
+    train.wait_for("started", 3)
+    n = len(place.steps())
+    train.wait_for_steps(n + 3)
+    slurm.run("scancel", "--signal=TERM", train.job_id)
+    train.wait_for("started", 4)
+    place.slow.unlink()
+    slurm.wait_for(evaluation.job_id, timeout=PATIENCE)
+    assert train.is_done, train.events
+    assert [event["reason"] for event in train.said("stopped")] == ["SIGTERM", "SIGUSR2", "SIGTERM"]
+    assert [event["event"] for event in train.events if event["event"] in ("left", "requeued")] == [
+        "left", "requeued", "requeued",
+    ]  # fmt: skip
+    assert {event["job_id"] for event in train.said("started")} == {train.job_id}
+    steps = place.steps()
+    assert [step["step"] for step in steps] == list(range(1, len(steps) + 1))
+    assert len(steps) == 8 * 40
+    for epoch in range(40):
+        windows = [tuple(w) for step in steps if step["epoch"] == epoch for w in step["windows"]]
+        assert len(set(windows)) == len(windows) == 32
+    assert len(evaluation.said("started")) == 1
+    assert evaluation.is_done
+
+
+def test_a_killed_training_is_told_and_resumed(place: Workplace, slurm: Cluster):
+    train = place.train("train-eval", "trainer.max_epochs=3", "::eval::", *QUICK_EVAL)
+    train.wait_for("checkpoint")
+    os.kill(train.said("started")[0]["pid"], signal.SIGKILL)
+    slurm.wait_for(train.job_id, timeout=PATIENCE)
+    told = json.loads(place.run("status rd/00 --json"))
+    states = {stage["stage"]: stage["state"] for stage in told["stages"]}
+    assert states["train"] == "failed"
+    assert "killed" in place.run("why rd/00").lower()
+    place.slow.unlink()
+    place.run("resume rd/00 --detach")
+    evaluation = Stage(place, "epd", "eval")
+    assert len(train.said("submitted")) == 2
+    slurm.wait_for(evaluation.job_id, timeout=PATIENCE)
+    assert train.is_done
+    assert evaluation.is_done
+    assert train.said("resumed")[-1]["step"] > 0
+
+
+@pytest.mark.parametrize("way", ["scancel", "autocast"])
+def test_a_cancelled_training_never_comes_back(way: str, place: Workplace, slurm: Cluster):
+    train = place.train("train-eval", "trainer.max_epochs=50", "::eval::", *QUICK_EVAL)
+    evaluation = Stage(place, "epd", "eval")
+    train.wait_for_steps(2)
+    if way == "scancel":
+        slurm.run("scancel", train.job_id)
+    else:
+        assert train.job_id in place.run("cancel rd/00")
+        assert "nothing to cancel" in place.run("cancel rd/00")
+    assert slurm.wait_for(train.job_id, timeout=PATIENCE)["JobState"] == "CANCELLED"
+    assert slurm.wait_for(evaluation.job_id, timeout=PATIENCE)["JobState"] == "CANCELLED"
+    time.sleep(8)  # a requeued job would be back by now
+    assert slurm.job(train.job_id)["JobState"] == "CANCELLED"
+    assert len(train.said("started")) == 1
+    assert train.said("stopped")[0]["code"] == 75
+    assert not evaluation.said("started")
+    states = {s["stage"]: s["state"] for s in json.loads(place.run("status rd/00 --json"))["stages"]}
+    assert states == {"train": "cancelled", "eval": "cancelled"}
+
+
+@pytest.mark.parametrize("kill", [True, False])
+def test_a_failed_training_leaves_nothing_pending(kill: bool, place: Workplace, slurm: Cluster):
+    train = place.train(
+        "train-eval", f"cluster.kill_on_invalid_dependency={kill}", "::eval::", *QUICK_EVAL, fail_at=2, slow=0.0
+    )
+    evaluation = Stage(place, "epd", "eval")
+    assert slurm.wait_for(train.job_id, timeout=PATIENCE)["JobState"] == "FAILED"
+    assert slurm.wait_for(evaluation.job_id, timeout=PATIENCE)["JobState"] == "CANCELLED"
+    assert train.said("failed")[0]["error"] == "RuntimeError"
+    why = place.run("why rd/00")
+    assert "the trace was told to fail here" in why
+    refused = place.run("eval --mode slurm --detach --workdir outputs/rd/00 eval.name=2", code=78)
+    assert "its epd train is failed" in refused
+
+
+def test_an_evaluation_refuses_what_a_training_left_half_done_with_code_0(place: Workplace, slurm: Cluster):
+    train = place.train(
+        "train-eval", "::eval::", *QUICK_EVAL, "cluster.marker_wait=2", exit_at=9, slow=0.0
+    )  # fmt: skip
+    evaluation = Stage(place, "epd", "eval")
+    assert slurm.wait_for(train.job_id, timeout=PATIENCE)["JobState"] == "COMPLETED"
+    job = slurm.wait_for(evaluation.job_id, timeout=PATIENCE)
+    assert (job["JobState"], job["ExitCode"]) == ("FAILED", "78:0")
+    assert not train.is_done
+    assert evaluation.said("upstream_incomplete")
+    states = {s["stage"]: s["state"] for s in json.loads(place.run("status rd/00 --json"))["stages"]}
+    assert states["train"] != "done"
+    assert states["eval"] == "incomplete"
+
+
+def test_a_parent_that_failed_and_was_forgotten_is_refused(forgetful_slurm: Cluster, tmp_path: Path, waves: Path):
+    place = Workplace(tmp_path, waves)
+    train = place.train("epd", fail_at=1, slow=0.0)
+    forgetful_slurm.wait_forgotten(train.job_id)
+    assert "is failed" in place.run("eval --mode slurm --detach --workdir outputs/rd/00", code=78)
+    after = "epd --mode slurm --detach --dataset waves --date rd --run-name 01"
+    assert "does not know this job" in place.run(after, f"--after={train.job_id}", code=78)
+    assert not (place.path / "outputs/rd/01").exists()
+
+
+def test_an_emulator_waits_for_its_autoencoder(place: Workplace, slurm: Cluster):
+    place.slow.touch()
+    trace = f"+callbacks.trace={{_target_:tracing.Trace,file:{place.path}/trace,slow:{place.slow},seconds:0.2}}"
+    place.run("ae --mode slurm --detach --dataset waves --date rd --run-name ae trainer.max_epochs=1", trace)
+    place.run(
+        "epd --mode slurm --detach --dataset waves --date rd --run-name 00 --autoencoder rd/ae trainer.max_epochs=1",
+        *SMALL,
+    )
+    train = Stage(place, "epd", "train")
+    parent = RunDirectory(place.path / "outputs/rd/ae")
+    assert (
+        train.said("submitted")[0]["dependency"] == [parent.events("ae", "train")[-1].get("job_id", "")]
+        or train.said("submitted")[0]["dependency"]
+    )
+    place.slow.unlink()
+    slurm.wait_for(train.job_id, timeout=PATIENCE)
+    assert train.is_done, train.events
+    record = train.run.run_record("epd", "train")
+    assert record["parents"][0]["sha256"] == parent.done_record("ae", "train")["products"]["autoencoder.ckpt"]["sha256"]
+
+
+@pytest.mark.parametrize("processor", ["direct", "ensemble", "flow_matching"])
+def test_two_nodes_train_as_one_process_does(processor: str, place: Workplace, slurm: Cluster):
+    words = (
+        "datamodule.batch_size=4", "trainer.max_epochs=2", f"model.processor={processor}",
+        "model.processor.backbone.width=8", "model.processor.backbone.levels=1", "trainer.accelerator=cpu",
+    )  # fmt: skip
+    losses = {}
+    jobs = {}
+    for name, nodes in (("one", 1), ("two", 2)):
+        trace = f"+callbacks.trace={{_target_:tracing.Trace,file:{place.path}/{name}}}"
+        place.run(
+            "epd --mode slurm --detach --dataset waves --date rd --run-name",
+            name,
+            f"cluster.nodes={nodes}",
+            *words,
+            trace,
+        )
+        run = RunDirectory(place.path / "outputs/rd" / name)
+        jobs[name] = next(e["job_id"] for e in run.events("epd", "train") if e["event"] == "submitted")
+    for name, job_id in jobs.items():
+        run = RunDirectory(place.path / "outputs/rd" / name)
+        state = slurm.wait_for(job_id, timeout=PATIENCE)["JobState"]
+        logs = "\n".join(log.read_text()[-3000:] for log in run.logs_dir("epd").glob("*_log.*"))
+        assert state == "COMPLETED", logs
+        lines = [json.loads(line) for line in run.metrics_file("epd").read_text().splitlines()]
+        losses[name] = [(line["train/loss"], line["val/objective"]) for line in lines]
+    for one, two in zip(losses["one"], losses["two"], strict=True):
+        assert two == pytest.approx(one, rel=2e-4)
+    ranks = [(place.path / f"two.{rank}").read_text().splitlines() for rank in (0, 1)]
+    for rows in zip(*ranks, strict=True):
+        first, second = map(json.loads, rows)
+        assert not {*map(tuple, first["windows"])} & {*map(tuple, second["windows"])}
+
+
+def test_two_nodes_that_are_stopped_go_on_where_they_were(place: Workplace, slurm: Cluster):
+    train = place.train(
+        "epd", "trainer.max_epochs=3", "cluster.nodes=2", "trainer.accelerator=cpu", slow=0.3
+    )  # fmt: skip
+    train.wait_for_steps(3)
+    slurm.run("scancel", "--signal=TERM", train.job_id)
+    train.wait_for("started", 2)
+    place.slow.unlink()
+    slurm.wait_for(train.job_id, timeout=PATIENCE)
+    assert train.is_done, train.events
+    for rank in (0, 1):
+        assert [step["step"] for step in place.steps(rank)] == list(range(1, 25))
+    for epoch in range(3):
+        both = [step for rank in (0, 1) for step in place.steps(rank) if step["epoch"] == epoch]
+        windows = [tuple(w) for step in both for w in step["windows"]]
+        assert len(set(windows)) == len(windows) == 32
