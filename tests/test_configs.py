@@ -1,6 +1,7 @@
 """Every file of `configs/` composes and checks, in few compositions that cover them all."""
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from autocast.evaluation.settings import EvaluationSettings
 from autocast.runs.compose import EPD, compose, compose_defaults
 from autocast.runs.request import Request
 from autocast.runs.signatures import Signatures
+from autocast.runs.slurm.submit import Submission, script
 from autocast.runs.tree import BASE, own_configs
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -33,7 +35,7 @@ def options(group):
 
 
 GROUPS = [folder.name for folder in sorted(CONFIGS.iterdir()) if folder.is_dir() and options(folder.name)]
-SWEPT = [group for group in GROUPS if group not in ("model", "simulator", "sampler", *OVERLAYS)]
+SWEPT = [group for group in GROUPS if group not in ("model", "simulator", "sampler", "cluster", *OVERLAYS)]
 N_COVERING = max(len(options(group)) for group in SWEPT)
 
 
@@ -41,8 +43,8 @@ def with_data(*words):
     return (*words, f"datamodule.data_path={CONFIGS}")
 
 
-def problems(command, *words):
-    return [f"{p.subject}: {p.message}" for p in compose(Request(command, overrides=words)).problems]
+def problems(command, *words, **flags):
+    return [f"{p.subject}: {p.message}" for p in compose(Request(command, overrides=words, **flags)).problems]
 
 
 @pytest.mark.parametrize("n", range(N_COVERING))
@@ -72,6 +74,24 @@ def test_presets_and_experiments_fit_some_command(group, option):
     found = {"epd": with_data(word), "ae": with_data(word), "simulate": (word,)}
     faults = [problems(command, *words) for command, words in found.items()]
     assert [] in faults, faults
+
+
+@pytest.mark.parametrize("option", options("cluster"))
+def test_cluster_profiles_compose_for_every_command_that_runs_jobs(option):
+    for command in ("ae", "train-eval"):
+        assert not problems(command, *with_data(f"cluster={option}"), mode="slurm")
+
+
+@pytest.mark.parametrize("option", options("cluster"))
+def test_cluster_profiles_render(option, tmp_path):
+    composition = compose(Request("epd", overrides=with_data(f"cluster={option}"), mode="slurm"))
+    (section,) = composition.clusters
+    text = script(Submission(("train_epd", str(tmp_path), "train"), "name", section, tmp_path, tmp_path, "comment"))
+    asked = dict(re.findall(r"^#SBATCH --([a-z-]+)=(.*)$", text, re.MULTILINE))
+    tasks = composition.config.trainer.devices
+    assert (asked["nodes"], asked["ntasks-per-node"]) == (str(section["nodes"]), str(tasks))
+    assert not {"partition", "account", "qos", "time", "mem"} & set(asked)
+    assert "None" not in text
 
 
 def test_nothing_in_the_folder_is_left_out():
