@@ -93,3 +93,21 @@ def test_the_checkpoint_of_an_emulator_is_no_autoencoder(trained):
 
 def test_an_autoencoder_takes_none(trained):
     assert subjects(run(command="ae", autoencoder="rd/ae")) == ["--autoencoder rd/ae"]
+
+
+@pytest.mark.parametrize("name", ["rd/ae", "outputs/rd/ae", "outputs/rd/ae/autoencoder.ckpt"])
+def test_in_slurm_mode_an_autoencoder_may_still_be_in_training(trained, name):
+    (trained / "autoencoder.ckpt").unlink()
+    assert subjects(run(autoencoder=name)) == [f"--autoencoder {name}"]
+    composition = run(autoencoder=name, mode="slurm")
+    assert not composition.problems
+    assert list(composition.config.model.encoder.widths) == [4, 6]
+    assert composition.config.autoencoder_checkpoint == "outputs/rd/ae/autoencoder.ckpt"
+    word = "autoencoder_checkpoint=outputs/rd/ae/autoencoder.ckpt"
+    assert not run(word, mode="slurm").problems
+
+
+@pytest.mark.parametrize("name", ["rd/none", "nowhere.ckpt", "outputs/rd/ae/ae/checkpoints/best-0003.ckpt"])
+def test_in_slurm_mode_too_a_run_must_be_there_and_make_the_file(trained, name):
+    (trained / "autoencoder.ckpt").unlink()
+    assert subjects(run(autoencoder=name, mode="slurm")) == [f"--autoencoder {name}"]

@@ -12,7 +12,7 @@ from autocast.runs.environment import (
     is_secret_key,
     is_secret_variable,
     own_config_dirs,
-    read_dotenv,
+    read_environment,
     recorded_targets_allowed,
     redact,
 )
@@ -23,14 +23,14 @@ def test_the_environment_wins_over_dotenv(tmp_path, monkeypatch):
     monkeypatch.setenv("AUTOCAST_DATASETS", "/from/environment")
     monkeypatch.setenv("AUTOCAST_OUTPUTS", "will be removed")
     monkeypatch.delenv("AUTOCAST_OUTPUTS")
-    read_dotenv(tmp_path)
+    read_environment(tmp_path)
     assert os.environ["AUTOCAST_OUTPUTS"] == "/from/file"
     assert str(datasets_dir()) == "/from/environment"
     monkeypatch.delenv("AUTOCAST_OUTPUTS")
 
 
 def test_a_directory_without_dotenv_is_fine(tmp_path):
-    read_dotenv(tmp_path)
+    read_environment(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["WANDB_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "db_password"])

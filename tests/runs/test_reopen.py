@@ -46,7 +46,7 @@ def run(saved, *words, **flags):
 
 
 def test_the_saved_config_comes_back_as_it_was(saved):
-    composition = run(saved)
+    composition = reopen(Request("epd"), saved)
     assert not composition.problems
     assert OmegaConf.to_container(composition.config) == yaml.safe_load(saved.read_text())
 
@@ -156,3 +156,79 @@ def test_what_is_no_config_of_a_run_is_refused(workplace, text):
         file.write_text(text)
     with pytest.raises(LaunchError, match="encoder_processor_decoder"):
         run(file)
+
+
+@pytest.fixture
+def trained_on_a_cluster(workplace):
+    words = ("cluster=multi_node", "cluster.partition=gpu", "cluster.time=12:00:00")
+    composition = compose(Request("epd", overrides=words, mode="slurm"))
+    return freeze(composition, workplace / "run" / "encoder_processor_decoder.yaml")
+
+
+def allocation(config):
+    cluster = config.cluster
+    return cluster.partition, cluster.time, cluster.nodes, cluster.gpus_per_node
+
+
+def test_a_training_that_goes_on_keeps_its_cluster(trained_on_a_cluster):
+    composition = reopen(Request("epd", mode="slurm", overrides=("cluster.gpus_per_node=2",)), trained_on_a_cluster)
+    assert not composition.problems
+    assert allocation(composition.config) == ("gpu", "12:00:00", 2, 2)
+    assert (composition.config.trainer.devices, composition.config.trainer.num_nodes) == (2, 2)
+
+
+@pytest.mark.parametrize("given", [{"cluster": "single_gpu"}, {"overrides": ("cluster=single_gpu",)}])
+def test_a_training_that_goes_on_takes_the_profile_that_is_given(trained_on_a_cluster, given):
+    composition = reopen(Request("epd", mode="slurm", **given), trained_on_a_cluster)
+    assert not composition.problems
+    assert allocation(composition.config) == (None, None, 1, 1)
+    assert (composition.config.trainer.devices, composition.config.trainer.num_nodes) == (1, 1)
+
+
+@pytest.mark.parametrize("change", [lambda config: config.pop("cluster"), lambda config: config])
+def test_a_run_that_asked_for_nothing_takes_todays_profile(saved, workplace, monkeypatch, change):
+    """One that was saved before there was a section, and one that never saw a cluster."""
+    (workplace / "own" / "cluster").mkdir(parents=True)
+    (workplace / "own" / "cluster" / "site.yaml").write_text("partition: gpu\ntime: 12:00:00\n")
+    edit(saved, change)
+    assert allocation(reopen(Request("epd", mode="slurm"), saved).config) == (None, None, 1, None)
+    monkeypatch.setenv("AUTOCAST_CONFIG_PATH", str(workplace / "own"))
+    monkeypatch.setenv("AUTOCAST_CLUSTER", "site")
+    composition = reopen(Request("epd", mode="slurm"), saved)
+    assert not composition.problems
+    assert allocation(composition.config) == ("gpu", "12:00:00", 1, None)
+
+
+def test_keys_of_the_cluster_follow_the_version(trained_on_a_cluster):
+    edit(trained_on_a_cluster, lambda config: config["cluster"].pop("max_attempts"))
+    edit(trained_on_a_cluster, lambda config: config["cluster"].update(forgotten=1))
+    composition = reopen(Request("epd", mode="slurm"), trained_on_a_cluster)
+    assert not composition.problems
+    assert composition.config.cluster.max_attempts == 20
+    assert "cluster.forgotten" in composition.notes[0]
+
+
+def test_a_training_that_goes_on_here_has_one_node(trained_on_a_cluster):
+    config = reopen(Request("epd"), trained_on_a_cluster).config
+    assert (config.trainer.devices, config.trainer.num_nodes) == (4, 1)
+
+
+@pytest.mark.parametrize("mode", ["local", "slurm"])
+def test_an_evaluation_has_a_cluster_of_its_own(trained_on_a_cluster, mode):
+    composition = run(trained_on_a_cluster, "cluster.time=60", mode=mode, cluster="full_node")
+    assert not composition.problems
+    assert allocation(composition.config) == (None, 60, 1, 1)
+    assert composition.config.cluster.tasks_per_node == 1
+    assert (composition.config.trainer.devices, composition.config.trainer.num_nodes) == (1, 1)
+    assert allocation(run(trained_on_a_cluster, mode=mode).config) == (None, None, 1, None)
+
+
+def test_an_evaluation_of_several_processes_is_a_problem(saved):
+    assert [p.subject for p in run(saved, "cluster.nodes=2", mode="slurm").problems] == ["cluster.nodes=2"]
+    assert [p.subject for p in run(saved, "trainer.devices=2").problems] == ["trainer.devices=2"]
+
+
+def test_options_from_the_users_own_folder_are_found(workplace, saved):
+    (workplace / "own" / "callbacks").mkdir(parents=True)
+    (workplace / "own" / "callbacks" / "mine.yaml").write_text("{}\n")
+    assert not run(saved, "callbacks=mine", config_dir=workplace / "own").problems
