@@ -10,7 +10,7 @@ from autocast.data.headers import DatasetHeader, describe
 from autocast.errors import AutocastError, DataError
 from autocast.runs.build import build
 from autocast.runs.directory import TRAIN, RunDirectory, run_of_file
-from autocast.runs.place import Place, evaluation_place, read_config, training_place
+from autocast.runs.place import Place, read_config
 from autocast.runs.problems import Problem
 from autocast.runs.request import Request
 from autocast.types import FieldSpec
@@ -23,7 +23,9 @@ TRAINED_WITH = ("n_steps_input", "n_steps_output", "stride")
 """Settings of `datamodule` that a model was trained with and an evaluation keeps."""
 
 
-def preflight(config: Mapping[str, Any], request: Request) -> tuple[list[Problem], list[str]]:
+def preflight(
+    config: Mapping[str, Any], request: Request, place: Place, eval_config: Mapping[str, Any] | None = None
+) -> tuple[list[Problem], list[str]]:
     """Checks a resolved config against the data set and the checkpoints that it names.
 
     A dry run imports no torch, and neither does a command that is to return at once; any other builds the model once
@@ -42,14 +44,16 @@ def preflight(config: Mapping[str, Any], request: Request) -> tuple[list[Problem
         return problems, [f"{path}: shapes and names are in a .pt file, which is read at the start"]
     quick = request.dry_run or request.detach
     if request.command == "eval":
-        problems += _misfits(config, header.spec, evaluation_place(request))
+        problems += _misfits(config, header.spec, place)
         if quick:
             return problems, ["the names of scores and baselines: needs torch, done at the start"]
         return [*problems, *_settings_problems(config["eval"])], []
     problems += _other_fields(config, header.spec)
     if quick:
         return problems, ["that the model can be built for these fields: needs torch, done at the start"]
-    return problems or list(_model_problems(config, header.spec, training_place(request))), []
+    if eval_config is not None:
+        problems += _settings_problems(eval_config["eval"])
+    return problems or list(_model_problems(config, header.spec, place)), []
 
 
 def _missing_splits(header: DatasetHeader, command: str) -> Iterator[Problem]:
@@ -129,7 +133,7 @@ def _model_problems(config: Mapping[str, Any], spec: FieldSpec, place: Place) ->
         if source and Path(source).is_file():  # else it is still to be trained, and the job waits for it
             subject = "autoencoder_checkpoint"
             load_autoencoder(model, Path(source))
-        if place.init_from:
+        if place.init_from and place.init_from.is_file():
             subject = "--init-from"
             load_weights(model, read_checkpoint(place.init_from), place.init_from)
     except AutocastError as error:

@@ -21,7 +21,9 @@ def cancel(
         ),
     ],
     *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, however many there are.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask, however many there are; give up what runs elsewhere.")
+    ] = False,
     output_base: options.OutputBase = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be cancelled.")] = False,
     json: options.Json = False,
@@ -36,7 +38,7 @@ def cancel(
 
     read_environment()
     where = output_base or default_output_base()
-    raise typer.Exit(end(runs, where, Screen(as_json=json), confirm=confirm, dry_run=dry_run))
+    raise typer.Exit(end(runs, where, Screen(as_json=json), confirm=confirm, sure=yes, dry_run=dry_run))
 
 
 def command(name: str, text: str) -> Any:

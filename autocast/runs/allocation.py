@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from autocast.runs.overrides import Overrides, Typed
 from autocast.runs.problems import Problem
+from autocast.runs.ranks import count_devices
 from autocast.runs.request import SLURM
 from autocast.runs.slurm.resources import tasks_per_node
 from autocast.runs.walltime import slurm_seconds, trainer_seconds
@@ -100,7 +100,7 @@ def allocate_evaluation(config: DictConfig, typed: Overrides, mode: str) -> list
     problems = []
     for key in ("trainer.devices", "trainer.num_nodes"):
         last = _last(typed, key)
-        if last and _count(last.value) not in (None, 1):
+        if last and count_devices(last.value) not in (None, 1):
             problems.append(Problem(last.text, "an evaluation is one process on one device. Leave it out."))
         OmegaConf.update(config, key, 1, force_add=True)
     if mode != SLURM:
@@ -116,7 +116,7 @@ def allocate_evaluation(config: DictConfig, typed: Overrides, mode: str) -> list
 def _on_this_machine(config: DictConfig, typed: Overrides) -> Iterator[Problem]:
     """Several nodes are for slurm mode; a run that is continued here may have had them."""
     last = _last(typed, "trainer.num_nodes")
-    if last and _count(last.value) not in (None, 1):
+    if last and count_devices(last.value) not in (None, 1):
         remedy = f"Give trainer.devices here, or --mode slurm cluster.nodes={last.value}."
         yield Problem(last.text, f"there is one node in local mode. {remedy}")
     OmegaConf.update(config, "trainer.num_nodes", 1, force_add=True)
@@ -126,7 +126,7 @@ def _follow(config: DictConfig, key: str, wanted: int, sources: tuple[str, ...],
     """One key of the trainer that the section decides."""
     OmegaConf.update(config, key, wanted, force_add=True)
     last = _last(typed, key)
-    asked = _count(last.value) if last else None
+    asked = count_devices(last.value) if last else None
     if last is None or asked in (None, wanted):
         return
     sayings = [override.text for source in sources for override in typed.touching(source)]
@@ -187,13 +187,3 @@ def _last(typed: Overrides, key: str) -> Typed | None:
 def _subject(typed: Overrides, *keys: str) -> str:
     """What was typed of one of the keys, else the first of them."""
     return next((override.text for key in keys for override in reversed(typed.touching(key))), keys[0])
-
-
-def _count(devices: Any) -> int | None:
-    """How many devices a trainer is told to use; None where it finds out."""
-    if isinstance(devices, list | tuple):
-        return len(devices)
-    if isinstance(devices, str) and "," in devices:
-        return len([part for part in devices.split(",") if part.strip()])
-    text = str(devices)
-    return int(text) if text.isdigit() else None

@@ -15,26 +15,38 @@ class StuckError(AutocastError):
     """A job that is started again and again and gets nowhere."""
 
 
+class SupersededError(AutocastError):
+    """A job whose stage was sent once more, under another id."""
+
+
 def begin(job: Job) -> None:
     """Journals the start of an attempt.
 
     Raises:
         StuckError: The attempts before got no further, or there were too many.
+        SupersededError: Another job has taken the stage over.
     """
-    events = job.directory.events(job.kind, job.stage)
-    before = [event for event in events if event["event"] == "started"]
+    events = before_this_attempt(job.directory.events(job.kind, job.stage))
     step = last_step(events)
+    _check_owner(job, events)
     _guard(job, _since_launch(events), step)
     job.emit(
         "started",
-        attempt=len(before) + 1,
+        attempt=n_attempts(events) + 1,
         resume_from=job.resume_from,
         step=step,
         job_id=ranks.job_id(),
         restarts=ranks.restarts(),
+        start_id=ranks.start_id(),
         scheduler=ranks.scheduler_variables(),
         **this_process(),
     )
+
+
+def before_this_attempt(events: list[Event]) -> list[Event]:
+    """Of several processes the first one may have journaled the start of the attempt that they all are in."""
+    mine = ranks.start_id()
+    return [e for e in events if e["event"] != "started" or mine is None or e.get("start_id") != mine]
 
 
 def last_step(events: list[Event]) -> int:
@@ -44,6 +56,18 @@ def last_step(events: list[Event]) -> int:
 
 def n_attempts(events: list[Event]) -> int:
     return sum(event["event"] == "started" for event in events)
+
+
+def _check_owner(job: Job, events: list[Event]) -> None:
+    """Two jobs in one directory would write over each other. One whose id is not journaled yet is given the benefit."""
+    mine = ranks.job_id()
+    said = [event for event in events if event["event"] in ("submitting", "submitted")]
+    if mine is None or not said or said[-1]["event"] == "submitting" or str(said[-1]["job_id"]) == mine:
+        return
+    raise SupersededError(
+        f"job {said[-1]['job_id']} has taken this {job.stage} over; job {mine} did nothing. "
+        f"See: autocast status {job.directory.quoted}"
+    )
 
 
 def _guard(job: Job, before: list[Event], step: int) -> None:

@@ -16,7 +16,8 @@ from autocast.runs.events import Event, append_event, is_alive
 from autocast.runs.exits import DONE, FAILED, SCHEDULER, USAGE
 from autocast.runs.slurm.queue import Scheduler, SlurmJob
 from autocast.runs.slurm.submit import cancel as cancel_jobs
-from autocast.runs.watch.stages import find_stages
+from autocast.runs.watch.journal import read_journal
+from autocast.runs.watch.stages import Stage, find_stages
 from autocast.runs.watch.status import ACTIVE, UNKNOWN, StageStatus, statuses
 
 MANY = 10
@@ -30,6 +31,7 @@ def cancel(
     screen: Screen,
     *,
     confirm: Callable[[str], bool],
+    sure: bool = False,
     dry_run: bool = False,
 ) -> int:
     """Cancels the open stages of runs, those that wait for others first.
@@ -39,6 +41,7 @@ def cancel(
         output_base: Where they lie.
         screen: Where it is told.
         confirm: Asked where there are many.
+        sure: Whether processes of other machines, which cannot be seen from here, are known to be gone.
         dry_run: Only say what would be cancelled.
 
     Returns:
@@ -51,10 +54,18 @@ def cancel(
     scheduler = Scheduler()
     found = statuses(stages, scheduler, settle=not dry_run)
     unknown = [status for status in found if status.state == UNKNOWN]
+    if sure and not dry_run:
+        given_up = [status for status in unknown if status.job_id is None]
+        _journal(given_up)
+        unknown = [status for status in unknown if status not in given_up]
+        for status in given_up:
+            screen.note(f"{status.stage.label}: given up ({status.why}); if it runs after all, end it there")
     for status in unknown:
         screen.error(f"{status.stage.label}: not cancelled, for nobody can say what it is doing ({status.why})")
+        if status.job_id is None:
+            screen.error(f"if you know that it is gone: autocast cancel {status.stage.directory.quoted} --yes")
     active = [status for status in found if status.state in ACTIVE]
-    jobs = _in_order([status.job_id for status in active if status.job_id], scheduler)
+    jobs = _in_order(_open_jobs(stages, active, scheduler), scheduler)
     if len(active) > MANY and not dry_run and not confirm(_question(active, jobs)):
         screen.error(f"{len(active)} stages: nothing was cancelled. Say --yes to cancel that many")
         return USAGE
@@ -74,6 +85,17 @@ def _end(active: Sequence[StageStatus], jobs: Sequence[str], screen: Screen) -> 
         cancel_jobs(jobs)
     _journal(active)
     return [_end_process(status, screen) for status in active if status.job_id is None]
+
+
+def _open_jobs(stages: Sequence[Stage], active: Sequence[StageStatus], scheduler: Scheduler) -> list[str]:
+    """The jobs of stages, and those of earlier submissions that are still in the queue."""
+    latest = [status.job_id for status in active if status.job_id]
+    journals = [read_journal(run.events_file(kind, stage)) for run, kind, stage in stages]
+    ever = [job_id for journal in journals for job_id in journal.job_ids if job_id not in latest]
+    if not ever or not latest:  # nobody is asked about runs that have ended
+        return latest
+    queued = scheduler.jobs()
+    return [*latest, *(job_id for job_id in ever if job_id in queued and queued[job_id].is_active)]
 
 
 def _in_order(ids: Sequence[str], scheduler: Scheduler) -> list[str]:

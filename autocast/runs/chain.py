@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autocast.runs.directory import TRAIN
-from autocast.runs.job import cluster_section
-from autocast.runs.node import AND
+from autocast.runs.job import AND, cluster_section
 from autocast.runs.parents import Parent
 from autocast.runs.place import output_base
 from autocast.runs.plan import Plan
@@ -26,6 +25,8 @@ class Link:
     plans: tuple[Plan, ...]
     waits_for: tuple[str, ...]
     """Jobs that are there already."""
+    after: tuple[Stage, ...] = ()
+    """Stages that were named by hand, which must be done before it does anything."""
     follows: bool = False
     """Whether it waits for the first job of the chain, a training."""
 
@@ -73,17 +74,19 @@ def chain(plans: Sequence[Plan], request: Request, scheduler: Scheduler | None) 
         UpstreamError: Something that a stage stands on is not going to be made.
         SchedulerError: The scheduler cannot say.
     """
-    after = jobs_to_wait_for(request.after, output_base(request), scheduler) if scheduler else bracketed(request.after)
+    after, named = bracketed(request.after), tuple[Stage, ...]()
+    if scheduler:
+        after, named = jobs_to_wait_for(request.after, output_base(request), scheduler)
     links = []
     for plan in plans:
         own = {other.directory.path.resolve() for other in plans if other.stage == TRAIN and other is not plan}
         elsewhere = [p for p in plan.parents if p.run is None or p.run.path.resolve() not in own]
         waits = jobs_of_parents(elsewhere, scheduler) if scheduler else bracketed(_pending(elsewhere))
         links.append(Link((plan,), waits, follows=bool(own)))
-    links[0] = Link(links[0].plans, (*links[0].waits_for, *after))
+    links[0] = Link(links[0].plans, (*links[0].waits_for, *after), named)
     if request.single_allocation and len(links) > 1:
         together = tuple(plan for link in links for plan in link.plans)
-        links = [Link(together, tuple(job for link in links for job in link.waits_for))]
+        links = [Link(together, tuple(job for link in links for job in link.waits_for), named)]
     return links
 
 

@@ -32,6 +32,8 @@ from autocast.runs.spine import ROOTS, SECTIONS, dataclass_name
 SPECIAL = ("_target_", "_partial_", "_convert_", "_recursive_")
 REMEDIES = {"datamodule.data_path": "--dataset DIR or datamodule.data_path=DIR"}
 """How to give a missing value, where there is more to say than its key."""
+SECRET_ASSIGNED = re.compile(r"""(?i)\b\w*(?:KEY|TOKEN|SECRET|PASSWORD)=["']?[^\s"'$`(]""")
+"""`export WANDB_API_KEY=abc`; not `=$(cat file)` or `=$OTHER`, which are read where the job runs."""
 NO_SECRETS = "A secret never enters a config. Set it in the environment or in .env."
 
 
@@ -87,6 +89,9 @@ class Checker:
             return {key: self._without_secret(_join(path, key), key, child) for key, child in node.items()}
         if isinstance(node, list):
             return [self._without_secrets(f"{path}[{index}]", child) for index, child in enumerate(node)]
+        if _is_text(node) and path.startswith("cluster.") and SECRET_ASSIGNED.search(node):
+            self._add(path, f"gives a secret its value, and scripts and configs are read by others. {NO_SECRETS}")
+            return REDACTED
         name = next((name for value, name in secret_values().items() if value in node), "") if _is_text(node) else ""
         if not name:
             return node

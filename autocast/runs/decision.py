@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -14,7 +15,9 @@ from autocast.runs.console import ago, aligned
 from autocast.runs.directory import ABSENT, DONE, EVAL, TRAIN, RunDirectory
 from autocast.runs.identity import differences, is_under
 from autocast.runs.request import Request
+from autocast.runs.slurm.queue import SchedulerError, show_job
 from autocast.runs.watch.status import ACTIVE, UNKNOWN, Stage, statuses
+from autocast.runs.watch.verdicts import CANCELLED
 
 START, REPLACE, CONTINUE, EXTEND, NOTHING, REFUSE = "start", "replace", "continue", "extend", "nothing", "refuse"
 LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
@@ -121,7 +124,17 @@ def busy_with(directory: RunDirectory, kind: str, stage: str, request: Request) 
     if status.state == UNKNOWN:
         return f"that may be running ({status.why})"
     job = f" (job {status.job_id})" if status.job_id else ""
-    return f"and it is {status.state}{job}" if status.state in ACTIVE else ""
+    if status.state in ACTIVE:
+        return f"and it is {status.state}{job}"
+    return f"that is still ending{job}" if status.state == CANCELLED and _is_ending(status.job_id) else ""
+
+
+def _is_ending(job_id: str | None) -> bool:
+    """Whether a job that was cancelled still saves what it has reached: nobody else may write there meanwhile."""
+    with contextlib.suppress(SchedulerError):
+        job = show_job(job_id) if job_id else None
+        return job is not None and job.is_active
+    return False
 
 
 def was_never_started(directory: RunDirectory, kind: str, stage: str) -> bool:

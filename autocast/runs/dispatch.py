@@ -13,7 +13,8 @@ from autocast.runs.console import Screen, aligned, duration
 from autocast.runs.directory import RunDirectory
 from autocast.runs.events import append_event
 from autocast.runs.exits import ABORTED, DONE, tell
-from autocast.runs.freeze import freeze
+from autocast.runs.freeze import Aside, freeze
+from autocast.runs.identity import write_json
 from autocast.runs.job import cluster_section
 from autocast.runs.plan import Plan
 from autocast.runs.provenance import provenance
@@ -22,7 +23,7 @@ from autocast.runs.slurm.queue import Scheduler, SchedulerError
 from autocast.runs.slurm.resources import tasks_per_node
 from autocast.runs.slurm.submit import UnknownOutcomeError, cancel, submit
 from autocast.runs.watch.follow import follow
-from autocast.runs.watch.stages import Stage
+from autocast.runs.watch.status import statuses
 
 
 def send(request: Request, plans: Sequence[Plan], screen: Screen) -> tuple[int, list[dict[str, Any]]]:
@@ -33,20 +34,38 @@ def send(request: Request, plans: Sequence[Plan], screen: Screen) -> tuple[int, 
     """
     links = chain(plans, request, Scheduler())
     origin = provenance()
-    for link in links:
-        for plan in link.plans:
-            freeze(plan, origin)
+    asides = [freeze(plan, origin) for link in links for plan in link.plans]
     jobs: list[str] = []
     try:
         for link in links:
+            _note_what_it_waits_for(link)
             jobs.append(_submit(link, jobs))
-    except (AutocastError, KeyboardInterrupt) as error:
-        return _abort(links, jobs, error), []
-    documents = [_document(link, stage, job) for link, job in zip(links, jobs, strict=True) for stage in link.stages]
+    except BaseException as error:
+        code = _abort(links, jobs, asides, error)
+        if not isinstance(error, AutocastError | OSError | KeyboardInterrupt):
+            raise
+        return code, []
+    for aside in asides:
+        aside.drop()
     screen.line("\n".join(_told(links, jobs)))
     if request.detach:
-        return DONE, documents
-    return follow([stage for link in links for stage in link.stages], screen), documents
+        return DONE, _documents(links, jobs)
+    stages = [stage for link in links for stage in link.stages]
+    code = follow(stages, screen)
+    return code, _documents(links, jobs, [status.state for status in statuses(stages)])
+
+
+def _documents(links: Sequence[Link], jobs: Sequence[str], states: Sequence[str] = ()) -> list[dict[str, Any]]:
+    each = [(stage, job, waits(link, jobs)) for link, job in zip(links, jobs, strict=True) for stage in link.stages]
+    return [
+        {**stage.place, "state": state, "job_id": job, "waits_for": list(dependency)}
+        for (stage, job, dependency), state in zip(each, states or ["submitted"] * len(each), strict=True)
+    ]
+
+
+def waits(link: Link, jobs: Sequence[str]) -> tuple[str, ...]:
+    """All jobs that one waits for, `jobs` being those of its chain that have been sent."""
+    return (*link.waits_for, *(jobs[:1] if link.follows else ()))
 
 
 def ways_on(directory: RunDirectory) -> list[tuple[str, str]]:
@@ -59,10 +78,19 @@ def ways_on(directory: RunDirectory) -> list[tuple[str, str]]:
     ]
 
 
+def _note_what_it_waits_for(link: Link) -> None:
+    """Stages that were named by hand: the job looks for their markers before it does anything."""
+    if not link.after:
+        return
+    for run, kind, stage in link.stages:
+        record = run.run_record(kind, stage)
+        write_json(run.run_file(kind, stage), {**record, "after": [other.place for other in link.after]})
+
+
 def _submit(link: Link, jobs: Sequence[str]) -> str:
     assert link.uid is not None  # it has been frozen
-    dependency = (*link.waits_for, *(jobs[:1] if link.follows else ()))
-    return submit([link.submission(dependency, secrets.token_hex(2), link.uid)], partial(_journal, link))[0]
+    submission = link.submission(waits(link, jobs), secrets.token_hex(2), link.uid)
+    return submit([submission], partial(_journal, link))[0]
 
 
 def _journal(link: Link, event: str, /, **fields: Any) -> None:
@@ -70,8 +98,8 @@ def _journal(link: Link, event: str, /, **fields: Any) -> None:
         append_event(run.events_file(kind, stage), event, **fields)
 
 
-def _abort(links: Sequence[Link], jobs: Sequence[str], error: BaseException) -> int:
-    """A chain is sent whole or not at all: what was submitted is cancelled, and the run says so."""
+def _abort(links: Sequence[Link], jobs: Sequence[str], asides: Sequence[Aside], error: BaseException) -> int:
+    """A chain is sent whole or not at all: what was submitted is cancelled, what was replaced is put back."""
     run = links[0].first.directory
     left = "Nothing is left in the queue"
     if isinstance(error, UnknownOutcomeError):
@@ -82,7 +110,12 @@ def _abort(links: Sequence[Link], jobs: Sequence[str], error: BaseException) -> 
         left = f"The jobs {', '.join(jobs)} may be left in the queue ({silent}). End them: autocast cancel {run.quoted}"
     for link in links:
         _journal(link, "aborted", message=str(error) or "interrupted", code=ABORTED)
+    if left.startswith("Nothing"):
+        for aside in reversed(asides):
+            aside.restore()
     code = tell(error) if isinstance(error, AutocastError) else ABORTED
+    if not isinstance(error, AutocastError):
+        Screen().error(str(error) or "interrupted")
     Screen().error(f"{run.path}: aborted. {left}")
     return ABORTED if jobs else code
 
@@ -90,8 +123,8 @@ def _abort(links: Sequence[Link], jobs: Sequence[str], error: BaseException) -> 
 def _told(links: Sequence[Link], jobs: Sequence[str]) -> list[str]:
     rows = []
     for link, job in zip(links, jobs, strict=True):
-        waits = (*link.waits_for, *(jobs[:1] if link.follows else ()))
-        dependency = f"   afterok:{':'.join(waits)}" if waits else ""
+        others = waits(link, jobs)
+        dependency = f"   afterok:{':'.join(others)}" if others else ""
         rows.append((link.name, f"{job}   {resources(cluster_section(link.first.config))}{dependency}"))
     first = f"submitted  {links[0].first.directory.path}"
     return [first, *(f"  {line}" for line in aligned([*rows, *ways_on(links[0].first.directory)]))]
@@ -104,7 +137,3 @@ def resources(cluster: dict[str, Any]) -> str:
     time = cluster["time"]
     length = duration(60 * time) if isinstance(time, int) else time
     return ", ".join(str(part) for part in (f"{cluster['nodes']} × {per_node}", length, cluster["partition"]) if part)
-
-
-def _document(link: Link, stage: Stage, job: str) -> dict[str, Any]:
-    return {**stage.place, "state": "submitted", "job_id": job, "waits_for": list(link.waits_for)}

@@ -13,8 +13,6 @@ from typing import Any
 from autocast.runs.environment import redact
 
 Event = dict[str, Any]
-BEGINNINGS = ("started", "detached")
-ENDINGS = ("finished", "failed", "interrupted", "stopped", "stuck", "upstream_incomplete")
 
 
 def append_event(file: Path, event: str, /, **fields: Any) -> None:
@@ -45,14 +43,6 @@ def this_process() -> dict[str, Any]:
 
 def process_identity(pid: int) -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": pid, "process_start": process_start(pid)}
-
-
-def still_running(events: list[Event]) -> bool:
-    """Whether the last start has no ending and its process is alive on this machine."""
-    last = next((e for e in reversed(events) if e["event"] in (*BEGINNINGS, *ENDINGS)), None)
-    if last is None or last["event"] not in BEGINNINGS:
-        return False
-    return last["pid"] != os.getpid() and is_alive(last)
 
 
 def is_alive(process: Mapping[str, Any]) -> bool:

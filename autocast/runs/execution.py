@@ -15,7 +15,7 @@ import yaml
 
 from autocast.errors import AutocastError, LaunchError
 from autocast.runs import ranks
-from autocast.runs.attempts import StuckError, begin
+from autocast.runs.attempts import StuckError, SupersededError, begin
 from autocast.runs.console import Screen, duration
 from autocast.runs.directory import DONE as COMPLETE
 from autocast.runs.directory import TRAIN, RunDirectory, UpstreamError
@@ -23,7 +23,7 @@ from autocast.runs.environment import allow_recorded_targets, read_environment, 
 from autocast.runs.exits import DONE, FAILED, INTERRUPTED, RESUMES, UPSTREAM
 from autocast.runs.identity import fingerprint, write_json
 from autocast.runs.job import TRAINING_WORKFLOWS, Job, Outcome
-from autocast.runs.parents import stage_signature, verified
+from autocast.runs.parents import await_done, stage_signature, verified
 from autocast.signals import StoppedError, StopRequest
 
 WORKFLOWS = "autocast.workflows"
@@ -69,8 +69,8 @@ def perform(workflow: str, directory: RunDirectory, stage: str, screen: Screen, 
     began = time.time()
     with job.stop.catching(signal.SIGUSR2, signal.SIGTERM):
         code, outcome = _call(job)
-    if outcome is not None and ranks.rank() == 0:
-        _finish(job, outcome, time.time() - began)
+        if outcome is not None and ranks.rank() == 0:
+            _finish(job, outcome, time.time() - began)
     return code
 
 
@@ -152,6 +152,9 @@ def _check_parents(job: Job) -> None:
     if job.trains and job.directory.last_checkpoint(job.kind):
         return
     record = job.directory.run_record(job.kind, job.stage)
+    for other in record.get("after") or ():
+        run = RunDirectory(Path(other["run"]))
+        await_done(run, other["kind"], other["stage"], seconds=job.cluster["marker_wait"])
     parents = [verified(parent, seconds=job.cluster["marker_wait"]) for parent in record["parents"]]
     if parents != record["parents"]:
         job.record(parents=parents, signature=stage_signature(job.config, job.stage, parents))
@@ -162,7 +165,8 @@ def _failed(job: Job, error: Exception) -> int:
     trace = traceback.format_exc()
     event, code = next((end for kind, end in ENDINGS.items() if isinstance(error, kind)), ("failed", FAILED))
     told = {"error": type(error).__name__, "message": str(error), "code": code, "rank": ranks.rank()}
-    job.emit_from_any_rank(event, **told, traceback=trace)
+    if not isinstance(error, SupersededError):  # the journal is another job's
+        job.emit_from_any_rank(event, **told, traceback=trace)
     if isinstance(error, AutocastError):
         job.console.error(redact(f"{job.directory.path}: {error}"))
     else:

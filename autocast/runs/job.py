@@ -18,6 +18,8 @@ from autocast.signals import StopRequest
 TRAINING_WORKFLOWS = {"ae": "train_autoencoder", "epd": "train_epd"}
 """The workflow that trains a kind."""
 EVALUATION_WORKFLOW = "evaluate"
+AND = "+"
+"""Joins the stages of a job that runs several, one after the other: `train+eval`."""
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from autocast.runs.environment import read_environment
 from autocast.runs.execution import WORKFLOWS, document, execute, perform
 from autocast.runs.exits import DONE, INTERRUPTED, USAGE, tell
 from autocast.runs.freeze import freeze
+from autocast.runs.job import AND
 from autocast.runs.local import detach, needs_torchrun, run_with_torchrun
-from autocast.runs.node import AND
 from autocast.runs.plan import Checker, Plan, Preparation, prepare
 from autocast.runs.reopen import reopen
 from autocast.runs.request import SLURM, Request
@@ -106,7 +106,7 @@ def run_here(plans: Sequence[Plan], screen: Screen) -> tuple[int, list[dict[str,
         if stop.requested:  # the stage before was done anyway
             screen.error(f"interrupted. Go on with: autocast {plan.request.command} --workdir {plan.directory.quoted}")
             return INTERRUPTED, documents
-        freeze(plan)
+        freeze(plan).drop()
         code = _run(plan, screen, stop)
         documents.append(document(plan.directory, plan.kind, plan.stage, code))
         if code != DONE:
@@ -117,7 +117,7 @@ def run_here(plans: Sequence[Plan], screen: Screen) -> tuple[int, list[dict[str,
 def run_detached(plans: Sequence[Plan], screen: Screen) -> tuple[int, list[dict[str, Any]]]:
     """Starts stages in a child that outlives this shell."""
     for plan in plans:
-        freeze(plan)
+        freeze(plan).drop()
     first, names = plans[0], AND.join(plan.stage for plan in plans)
     pid, log = detach(first.workflow, first.directory, first.kind, names)
     rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,26 +13,28 @@ from types import FrameType
 from typing import TextIO
 
 from autocast.runs import ranks
+from autocast.runs.console import Screen
 from autocast.runs.directory import TRAIN, RunDirectory
 from autocast.runs.events import append_event, process_identity
 from autocast.runs.execution import kind_of
-from autocast.runs.exits import DONE, FAILED
+from autocast.runs.exits import DONE, FAILED, INTERRUPTED
+from autocast.runs.job import AND
 from autocast.runs.place import read_config
 from autocast.runs.provenance import gpu_names
+from autocast.runs.ranks import count_devices
+from autocast.runs.watch.journal import ATTEMPT_ENDS
 
 NODE = "autocast.runs.node"
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--no-python")
-ENDINGS = ("finished", "stopped", "interrupted", "failed", "stuck", "upstream_incomplete")
 
 
 def n_processes(config_file: Path) -> int:
     """How many processes a training wants on this machine: one for each of its devices."""
-    devices = read_config(config_file)["trainer"]["devices"]
-    if isinstance(devices, int) and devices > 0:
-        return devices
-    if isinstance(devices, Sequence) and not isinstance(devices, str):
-        return len(devices)
-    return _n_visible() if devices in ("auto", -1, "-1") else 1
+    trainer = read_config(config_file)["trainer"]
+    told = count_devices(trainer["devices"])
+    if told is not None:
+        return told
+    return 1 if trainer["accelerator"] == "cpu" else _n_visible()
 
 
 def needs_torchrun(workflow: str, run_dir: str, stage: str) -> bool:
@@ -58,12 +61,16 @@ def run_with_torchrun(workflow: str, run_dir: str, stage: str, *, stdout: TextIO
     words = [sys.executable, *TORCHRUN, f"--nproc-per-node={n}", *_node(workflow, run_dir, stage)]
     environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // n)), **os.environ}
     process = subprocess.Popen(words, env=environment, stdout=stdout, start_new_session=True)
-    with _Forwarded(process):
+    with _Forwarded(process) as forwarded:
         process.wait()
-    ended = [event for event in directory.events(kind, stage)[n_events:] if event["event"] in ENDINGS]
-    if not ended:
+    ended = [event for event in directory.events(kind, stage)[n_events:] if event["event"] in ATTEMPT_ENDS]
+    if ended:
+        return DONE if ended[0]["event"] == "finished" else ended[0]["code"]
+    if not forwarded.interrupted:
         return FAILED
-    return DONE if ended[0]["event"] == "finished" else ended[0]["code"]
+    append_event(directory.events_file(kind, stage), "interrupted", code=INTERRUPTED)
+    Screen().error(f"interrupted. Go on with: autocast {kind} --resume-from {directory.quoted}")
+    return INTERRUPTED
 
 
 def detach(workflow: str, directory: RunDirectory, kind: str, stage: str) -> tuple[int, Path]:
@@ -88,7 +95,7 @@ def detach(workflow: str, directory: RunDirectory, kind: str, stage: str) -> tup
             stderr=err,
             start_new_session=True,
         )
-    for name in stage.split("+"):
+    for name in stage.split(AND):
         append_event(directory.events_file(kind, name), "detached", log=str(log), **process_identity(child.pid))
     return child.pid, log
 
@@ -104,24 +111,34 @@ class _Forwarded:
 
     def __init__(self, process: subprocess.Popen[bytes]):
         self.process = process
-        self._asked = False
+        self.interrupted = False
         self._before: dict[int, object] = {}
 
-    def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._forward)
+    def __enter__(self) -> _Forwarded:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+                self._before[number] = signal.signal(number, self._forward)
+        return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _forward(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if self._asked and number == signal.SIGINT:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            return
-        self._asked = True
-        for child in children(self.process.pid):
-            os.kill(child, number)
+        workers = children(self.process.pid)
+        if not workers or (self.interrupted and number == signal.SIGINT):
+            self._kill(workers)
+        else:
+            for worker in workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGTERM if number == signal.SIGHUP else number)
+        self.interrupted |= number == signal.SIGINT
+
+    def _kill(self, workers: Sequence[int]) -> None:
+        """Torchrun first, which starts no others then; each of its processes leads a group of its own."""
+        for leader in (self.process.pid, *workers):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(leader, signal.SIGKILL)
 
 
 def _node(workflow: str, run_dir: str, stage: str) -> list[str]:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from pathlib import Path
 
 from autocast.runs import ranks
-from autocast.runs.attempts import n_attempts
+from autocast.runs.attempts import before_this_attempt, n_attempts
 from autocast.runs.console import Screen
 from autocast.runs.directory import RunDirectory
 from autocast.runs.environment import read_environment
 from autocast.runs.events import append_event, this_process
 from autocast.runs.execution import kind_of, perform
 from autocast.runs.exits import DONE, INTERRUPTED, RESUMES
-from autocast.runs.job import cluster_section
+from autocast.runs.job import AND, cluster_section
 from autocast.runs.local import needs_torchrun, run_with_torchrun
 from autocast.runs.place import read_config
 from autocast.signals import StopRequest
-
-AND = "+"
-"""Joins the stages of a job that runs several, one after the other: `train+eval`."""
 
 
 def run_job(workflow: str, run_dir: str, stage: str) -> None:
@@ -39,14 +37,16 @@ def run_stages(workflow: str, run_dir: str, stage: str) -> tuple[int, RunDirecto
     directory = RunDirectory(Path(run_dir))
     screen = Screen() if ranks.rank() == 0 else Screen.silent()
     code, kind, name, stop = DONE, "", "", StopRequest()
-    for n, name in enumerate(stage.split(AND)):
-        if n and (code != DONE or ranks.rank() != 0):  # what follows a training runs in one process
-            break
-        kind = kind_of(workflow, directory, name)
-        own = directory.run_record(kind, name)["workflow"]
-        _mark_logs(directory, kind, name)
-        several = needs_torchrun(own, run_dir, name)
-        code = run_with_torchrun(own, run_dir, name) if several else perform(own, directory, name, screen, stop)
+    with stop.catching(signal.SIGUSR2, signal.SIGTERM):
+        for n, following in enumerate(stage.split(AND)):
+            if n and (code != DONE or ranks.rank() != 0):  # what follows a training runs in one process
+                break
+            name = following
+            kind = kind_of(workflow, directory, name)
+            own = directory.run_record(kind, name)["workflow"]
+            _mark_logs(directory, kind, name)
+            several = needs_torchrun(own, run_dir, name)
+            code = run_with_torchrun(own, run_dir, name) if several else perform(own, directory, name, screen, stop)
     return code, directory, kind, name
 
 
@@ -59,7 +59,7 @@ def main(words: list[str] | None = None) -> None:
 
 def _mark_logs(directory: RunDirectory, kind: str, stage: str) -> None:
     """Logs are appended to over restarts: a line says where each attempt begins, on every rank and stream."""
-    attempt = 1 + n_attempts(directory.events(kind, stage))
+    attempt = 1 + n_attempts(before_this_attempt(directory.events(kind, stage)))
     where = f"job {ranks.job_id() or 'local'} rank {ranks.rank()} host {this_process()['host']}"
     line = f"=== autocast {kind} {stage} attempt {attempt} {where} {time.strftime('%Y-%m-%dT%H:%M:%S%z')} ==="
     for stream in (sys.stdout, sys.stderr):
@@ -80,9 +80,9 @@ def _leave(code: int, directory: RunDirectory, kind: str, stage: str) -> int:
     from autocast.runs.slurm.requeue import Verdict, cancel_dependents, requeue
 
     cluster = cluster_section(read_config(directory.config_file(kind, stage)))
-    verdict = requeue(job_id, allowed=cluster["requeue"]) if code == RESUMES else Verdict.ENDS
+    verdict, why = requeue(job_id, allowed=cluster["requeue"]) if code == RESUMES else (Verdict.ENDS, "")
     if code == RESUMES:
-        append_event(directory.events_file(kind, stage), verdict.value, job_id=job_id)
+        append_event(directory.events_file(kind, stage), verdict.value, job_id=job_id, message=why)
     if verdict is Verdict.ENDS and not (cluster["kill_on_invalid_dependency"] and code != RESUMES):
         cancel_dependents(job_id)
     return code

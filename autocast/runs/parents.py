@@ -12,6 +12,8 @@ from autocast.runs.directory import DONE, KINDS, TRAIN, RunDirectory, UpstreamEr
 from autocast.runs.identity import known_sha256, sha256, signature
 
 POLL_SECONDS = 1.0
+HOPELESS = ("failed", "stuck", "cancelled", "aborted", "interrupted", "upstream_incomplete", "ended")
+"""Last words after which no marker comes by itself."""
 RESUMED_FROM = "resume_from"
 """The role of a checkpoint that a training goes on from: it does not make another run of it."""
 
@@ -106,36 +108,37 @@ def verified(record: Mapping[str, Any], *, seconds: float) -> dict[str, Any]:
     return {**record, "uid": parent.uid, "sha256": expected}
 
 
+def await_done(run: RunDirectory, kind: str, stage: str, *, seconds: float) -> None:
+    """Returns when a stage has its marker: on a shared file system it may appear late on other nodes.
+
+    Raises:
+        UpstreamError: It has none, or its journal says that none will come.
+    """
+    last = time.monotonic() + seconds
+    while run.state(kind, stage) != DONE:
+        events = run.events(kind, stage)
+        if events and events[-1]["event"] in HOPELESS:
+            raise UpstreamError(_incomplete(run, kind, stage, f"its last word is '{events[-1]['event']}'"))
+        if time.monotonic() > last:
+            raise UpstreamError(_incomplete(run, kind, stage, f"no marker after {seconds:g} s"))
+        time.sleep(POLL_SECONDS)
+
+
 def _awaited(parent: Parent, seconds: float) -> Mapping[str, Any]:
     """What the marker of a training says of the file, as soon as there is one."""
     assert parent.run is not None
     assert parent.kind is not None
-    last = time.monotonic() + seconds
-    while not parent.is_complete:
-        _refuse_ended(parent)
-        if time.monotonic() > last:
-            raise UpstreamError(_incomplete(parent, f"no marker after {seconds:g} s"))
-        time.sleep(POLL_SECONDS)
+    await_done(parent.run, parent.kind, TRAIN, seconds=seconds)
     product = parent._product()
     if product is None:
         raise UpstreamError(f"{parent.run.path}: its marker does not know {parent.file.name}, which this stage needs")
     return product
 
 
-def _refuse_ended(parent: Parent) -> None:
-    """A journal that ends badly says at once what a marker would never."""
-    assert parent.run is not None
-    assert parent.kind is not None
-    events = parent.run.events(parent.kind, TRAIN)
-    if events and events[-1]["event"] in ("failed", "stuck", "cancelled", "aborted", "interrupted"):
-        raise UpstreamError(_incomplete(parent, f"its last word is '{events[-1]['event']}'"))
-
-
-def _incomplete(parent: Parent, found: str) -> str:
-    run = parent.run.path if parent.run else parent.file
+def _incomplete(run: RunDirectory, kind: str, stage: str, found: str) -> str:
     return (
-        f"{run}: its {parent.kind} training is not complete ({found}), so {parent.file.name} may be half-trained. "
-        f"Nothing was done with it. Continue it: autocast resume {run}"
+        f"{run.path}: its {kind} {stage} is not complete ({found}), and what it left may be half done. "
+        f"Nothing was done with it. Continue it: autocast resume {run.quoted}"
     )
 
 

@@ -182,8 +182,10 @@ def _weights(name: str, kind: str, request: Request) -> Path:
     """The checkpoint file that `--init-from` names."""
     if Path(name).is_file():
         return Path(name)
-    file = find_run(name, output_base(request)).checkpoint_file(kind)
-    if not file.is_file():
+    run = find_run(name, output_base(request))
+    file = run.checkpoint_file(kind)
+    to_come = request.mode == SLURM and run.state(kind) != ABSENT
+    if not file.is_file() and not to_come:
         raise NoSuchRunError(f"--init-from {name}: there is no {file}")
     return file
 

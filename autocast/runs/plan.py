@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
 Compose = Callable[[Request], "Composition"]
 Reopen = Callable[[Request, Path], "Composition"]
-Preflight = Callable[[dict[str, Any], Request], tuple[list[Problem], list[str]]]
-"""Checks of a resolved config against the data: the problems, and what could not be checked."""
+Preflight = Callable[[dict[str, Any], Request, Place, dict[str, Any] | None], tuple[list[Problem], list[str]]]
+"""Checks of a resolved config, and of that of an evaluation which follows, against data and checkpoints: the problems,
+and what could not be checked."""
 CheckCluster = Callable[[Sequence[Mapping[str, Any]], Request], tuple[list[Problem], list[str], list[str]]]
 """Checks of what jobs ask for against the cluster: the problems, notes, and what could not be checked."""
 
@@ -71,9 +72,9 @@ class Checker:
     """A root config without any override, by its name."""
     check_cluster: CheckCluster
 
-    def check(self, request: Request, saved: Path | None) -> Checked:
+    def check(self, request: Request, place: Place) -> Checked:
         """One composition, of a saved config where there is one, and everything that is wrong with it."""
-        composition = self.compose(request) if saved is None else self.reopen(request, saved)
+        composition = self.compose(request) if place.saved is None else self.reopen(request, place.saved)
         asked_for, notes, skipped = self._cluster(request, composition)
         notes, skipped = [*composition.notes, *notes], [*composition.unchecked, *skipped]
         problems = [*composition.problems, *asked_for]
@@ -81,7 +82,7 @@ class Checker:
             return _refused(problems, notes, [*skipped, "the data: the config has problems"])
         config = _plain(composition.config)
         eval_config = None if composition.eval_config is None else _plain(composition.eval_config)
-        found, left = self.preflight(config, request)
+        found, left = self.preflight(config, request, place, eval_config)
         unchecked = (*skipped, *left)
         return Checked(config, eval_config, composition.choices, tuple(found), tuple(notes), unchecked)
 
@@ -157,7 +158,7 @@ def prepare(request: Request, checker: Checker) -> Preparation:
     request = dataclasses.replace(request, overrides=words, eval_overrides=(*eval_words, *request.eval_overrides))
     flags = flag_problems(request)
     place = evaluation_place(request) if request.command == "eval" else training_place(request)
-    checked = checker.check(request, place.saved)
+    checked = checker.check(request, place)
     problems = (*flags, *checked.problems)
     plans = () if problems else tuple(_plans(request, place, checked))
     return Preparation(plans, problems, (*place.notes, *checked.notes), checked.skipped)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from typing import Any
 
 FORGOTTEN = ("SLURM_", "PMI_", "PMIX_", "SUBMITIT_")
 KEPT = ("SLURM_CONF",)
@@ -46,6 +47,12 @@ def restarts() -> int:
     return int(os.environ.get("SLURM_RESTART_COUNT") or 0)
 
 
+def start_id() -> str | None:
+    """What processes that were started together have in common; None in one that is alone."""
+    job = job_id()
+    return f"{job}.{restarts()}" if job else os.environ.get("TORCHELASTIC_RUN_ID")
+
+
 def scheduler_variables() -> dict[str, str]:
     return {name: os.environ[name] for name in RECORDED if name in os.environ}
 
@@ -70,3 +77,13 @@ def name_main_address() -> None:
         socket.getaddrinfo("".join(part for part in first.groups() if part) if first else "", None)
     except OSError:
         os.environ["MASTER_ADDR"] = address
+
+
+def count_devices(devices: Any) -> int | None:
+    """How many devices a trainer is told to use; None where it finds out."""
+    if isinstance(devices, list | tuple):
+        return len(devices)
+    if isinstance(devices, str) and "," in devices:
+        return len([part for part in devices.split(",") if part.strip()])
+    text = str(devices)
+    return int(text) if text.isdigit() else None

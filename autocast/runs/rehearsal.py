@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autocast.runs.chain import Link, chain
+from autocast.runs.decision import CONTINUE, EXTEND
 from autocast.runs.plan import Plan
 from autocast.runs.request import Request
 from autocast.runs.slurm.queue import Scheduler, SchedulerError
@@ -43,8 +44,14 @@ def rehearse(plans: Sequence[Plan], request: Request) -> list[Script]:
     return [_script(link, first, unchecked) for link in links]
 
 
+def _uid(link: Link) -> str:
+    """A stage that goes on keeps its uid."""
+    goes_on = link.first.decision.action in (CONTINUE, EXTEND)
+    return (link.uid if goes_on else None) or UID
+
+
 def _script(link: Link, first: str, unchecked: tuple[str, ...]) -> Script:
     waits = (*link.waits_for, *((first,) if link.follows else ()))
-    submission = link.submission(waits, NONCE, link.uid or UID)
+    submission = link.submission(waits, NONCE, _uid(link))
     dependency = f"afterok:{':'.join(waits)}" if waits else ""
     return Script(submission.name, script(submission), dependency, unchecked)

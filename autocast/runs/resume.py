@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from autocast.errors import ConfigError
 from autocast.runs.console import Screen
 from autocast.runs.directory import TRAIN, RunDirectory, find_run
-from autocast.runs.environment import read_environment
+from autocast.runs.environment import allow_recorded_targets, read_environment
 from autocast.runs.launch import carry_out, own_checker
 from autocast.runs.overrides import split_eval
 from autocast.runs.parents import Parent
-from autocast.runs.place import output_base
+from autocast.runs.place import Place, output_base
 from autocast.runs.plan import MODEL, Checked, Checker, Plan, Preparation, evaluation_again, prepare
 from autocast.runs.request import LOCAL, SLURM, Request
 from autocast.runs.watch.stages import Stage, stages_of
+from autocast.runs.watch.status import statuses
 
 
 def resume(name: str, request: Request, *, kind: str | None = None, mode: str | None = None) -> int:
@@ -36,16 +39,32 @@ def resume(name: str, request: Request, *, kind: str | None = None, mode: str | 
         ConfigError: Several kinds are unfinished, or nothing can be continued.
     """
     read_environment()
-    directory = find_run(name, output_base(request))
+    directory = RunDirectory(find_run(name, output_base(request)).path.absolute())
     stages = [stage for stage in stages_of(directory) if kind in (None, stage.kind)]
     if not stages:
         raise ConfigError(f"{directory.path}: nothing {f'of kind {kind} ' if kind else ''}was started here")
-    open_stages = _of_one_kind([stage for stage in stages if not stage.is_done] or stages[:1], directory)
-    record = directory.run_record(open_stages[0].kind, open_stages[0].stage)
+    unfinished = [stage for stage in stages if not stage.is_done]
+    wanted = _of_one_kind(unfinished or [stage for stage in stages if stage.stage == TRAIN], directory)
+    record = directory.run_record(wanted[0].kind, wanted[0].stage)
     request = dataclasses.replace(request, mode=mode or record.get("mode", LOCAL))
+    _go_where_it_was_launched(record)
     checker = own_checker()
-    preparation = prepare_again(open_stages, request, checker)
+    preparation = prepare_again(_idle(wanted, request), request, checker)
     return carry_out(request, preparation, checker, Screen(as_json=request.json))
+
+
+def _go_where_it_was_launched(record: Mapping[str, Any]) -> None:
+    """Paths in its config, and its `.env`, are found from there."""
+    folder = record.get("directory")
+    if folder and Path(folder).is_dir():
+        os.chdir(folder)
+        read_environment()
+
+
+def _idle(stages: Sequence[Stage], request: Request) -> list[Stage]:
+    """Of a chain that was sent half, what is to be sent still: it waits for the job that is there."""
+    idle = [status.stage for status in statuses(stages, settle=not request.dry_run) if not status.is_active]
+    return idle if idle and request.mode == SLURM else list(stages)
 
 
 def prepare_again(stages: Sequence[Stage], request: Request, checker: Checker) -> Preparation:
@@ -62,7 +81,7 @@ def prepare_again(stages: Sequence[Stage], request: Request, checker: Checker) -
             found.append(_evaluation_again(stage, typed, request, checker, awaited=bool(trainings)))
     return Preparation(
         plans=tuple(plan for one in found for plan in one.plans),
-        problems=tuple(problem for one in found for problem in one.problems),
+        problems=tuple(dict.fromkeys(problem for one in found for problem in one.problems)),
         notes=tuple(dict.fromkeys(note for one in found for note in one.notes)),
         skipped=tuple(dict.fromkeys(check for one in found for check in one.skipped)),
     )
@@ -82,7 +101,9 @@ def _evaluation_again(
         detach=request.detach,
         dry_run=request.dry_run,
     )
-    checked: Checked = checker.check(again, run.config_file(kind, name))
+    allow_recorded_targets(run.recorded_targets(kind))
+    place = Place(kind, name, run, saved=run.config_file(kind, name))
+    checked: Checked = checker.check(again, place)
     plans: tuple[Plan, ...] = ()
     if not checked.problems:
         known = Path(run.run_record(kind, name)["parents"][0]["file"])
@@ -95,5 +116,5 @@ def _evaluation_again(
 def _of_one_kind(stages: Sequence[Stage], directory: RunDirectory) -> list[Stage]:
     kinds = list(dict.fromkeys(stage.kind for stage in stages))
     if len(kinds) > 1:
-        raise ConfigError(f"{directory.path} has several unfinished runs: give one of {', '.join(kinds)} with --kind")
+        raise ConfigError(f"{directory.path} holds several runs: give one of {', '.join(kinds)} with --kind")
     return list(stages)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from autocast.runs.directory import JOB_ID, TRAIN, UpstreamError, find_run
 from autocast.runs.parents import Parent
-from autocast.runs.slurm.queue import Scheduler, SchedulerError
+from autocast.runs.slurm.queue import Scheduler, SchedulerError, SlurmJob
 from autocast.runs.watch.stages import stages_of
 from autocast.runs.watch.status import ACTIVE, DONE, UNKNOWN, Stage, StageStatus, statuses
 
@@ -23,17 +23,22 @@ def jobs_of_parents(parents: Iterable[Parent], scheduler: Scheduler) -> tuple[st
     return _jobs(statuses(stages, scheduler))
 
 
-def jobs_to_wait_for(words: Sequence[str], output_base: Path, scheduler: Scheduler) -> tuple[str, ...]:
+def jobs_to_wait_for(
+    words: Sequence[str], output_base: Path, scheduler: Scheduler
+) -> tuple[tuple[str, ...], tuple[Stage, ...]]:
     """The jobs that `--after` names, by their ids or by their runs.
+
+    Returns:
+        Those that are not over yet, and the stages of the runs.
 
     Raises:
         UpstreamError: One of them has failed, or nothing is known of it.
         SchedulerError: The scheduler cannot say.
     """
-    named = [word for word in words if JOB_ID.fullmatch(word)]
-    ids = [job for word in named if (job := _job(word, scheduler))]
-    runs = [find_run(word, output_base) for word in words if word not in named]
-    return (*ids, *_jobs(statuses([stage for run in runs for stage in stages_of(run)], scheduler)))
+    ids = [job for word in words if JOB_ID.fullmatch(word) for job in _job(word, scheduler)]
+    runs = [find_run(word, output_base) for word in words if not JOB_ID.fullmatch(word)]
+    stages = [stage for run in runs for stage in stages_of(run)]
+    return (*ids, *_jobs(statuses(stages, scheduler))), tuple(stages)
 
 
 def _jobs(found: Sequence[StageStatus]) -> tuple[str, ...]:
@@ -60,16 +65,18 @@ def _job_of_stage(status: StageStatus) -> str:
     return status.job_id
 
 
-def _job(job_id: str, scheduler: Scheduler) -> str | None:
-    """A job by its id; None where it is over and went well."""
-    job = scheduler.find([job_id])[job_id]
-    if job is None:
-        raise UpstreamError(
-            f"--after {job_id}: the scheduler does not know this job. A dependency on it would be dropped silently, "
-            "and the job would run at once. Nothing was sent"
-        )
-    if job.is_active:
-        return job_id
-    if job.state == "COMPLETED":
-        return None
-    raise UpstreamError(f"--after {job_id}: it has ended as {job.state}, so nothing can wait for it. Nothing was sent")
+def _job(job_id: str, scheduler: Scheduler) -> list[str]:
+    """A job by its id, or an array by its own; nothing where it is over and went well."""
+    tasks = [job for job in scheduler.jobs().values() if job.job_id.startswith(f"{job_id}_")]
+    found: list[SlurmJob | None] = [*tasks] or [scheduler.find([job_id])[job_id]]
+    for job in found:
+        if job is None:
+            raise UpstreamError(
+                f"--after {job_id}: the scheduler does not know this job. A dependency on it would be dropped "
+                "silently, and the job would run at once. Nothing was sent"
+            )
+        if not job.is_active and job.state != "COMPLETED":
+            raise UpstreamError(
+                f"--after {job_id}: {job.job_id} has ended as {job.state}, so nothing can wait for it. Nothing was sent"
+            )
+    return [job_id] if any(job is not None and job.is_active for job in found) else []

@@ -31,7 +31,7 @@ class FakeScheduler:
     """Knows some jobs, and counts what it is asked."""
 
     def __init__(self, *jobs: SlurmJob, reachable: bool = True):
-        self.jobs = {job.job_id: job for job in jobs}
+        self._jobs = {job.job_id: job for job in jobs}
         self.reachable = reachable
         self.asked: list[Any] = []
 
@@ -39,10 +39,15 @@ class FakeScheduler:
         self.asked.append(list(job_ids))
         if not self.reachable:
             raise SchedulerError("squeue: Unable to contact slurm controller")
-        return {job_id: self.jobs.get(job_id) for job_id in job_ids}
+        return {job_id: self._jobs.get(job_id) for job_id in job_ids}
+
+    def jobs(self) -> dict[str, SlurmJob]:
+        if not self.reachable:
+            raise SchedulerError("squeue: Unable to contact slurm controller")
+        return self._jobs
 
     def by_comment(self, comment: str) -> SlurmJob | None:
-        return next((job for job in self.jobs.values() if job.comment == comment), None)
+        return next((job for job in self._jobs.values() if job.comment == comment), None)
 
 
 def slurm_job(job_id: str, state: str, **fields: Any) -> SlurmJob:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from autocast.runs.events import append_event, process_start, read_events, still_running, this_process
+from autocast.runs.events import append_event, is_alive, process_start, read_events, this_process
 
 
 def test_a_line_that_a_kill_cut_short_is_left_out(tmp_path: Path):
@@ -23,14 +23,13 @@ def test_no_log_is_no_events(tmp_path: Path):
     assert read_events(tmp_path / "events.jsonl") == []
 
 
-def test_a_stage_runs_while_its_process_lives(tmp_path: Path):
+def test_a_process_is_known_again_by_its_number_and_its_start(tmp_path: Path):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         started = {"event": "started", **this_process(), "pid": child.pid, "process_start": process_start(child.pid)}
-        assert still_running([started])
-        assert not still_running([started, {"event": "failed"}])
-        assert not still_running([{**started, "process_start": "another process with its number"}])
-        assert not still_running([{**started, "host": "elsewhere"}])
+        assert is_alive(started)
+        assert not is_alive({**started, "process_start": "another process with its number"})
+        assert not is_alive({**started, "host": "elsewhere"})
     finally:
         child.communicate(b"\n")
-    assert not still_running([started])
+    assert not is_alive(started)

@@ -25,7 +25,7 @@ from autocast.runs.execution import execute
 from autocast.runs.job import Job, Outcome
 from autocast.runs.launch import freeze, start
 from autocast.runs.overrides import split_eval
-from autocast.runs.place import training_place
+from autocast.runs.place import Place, training_place
 from autocast.runs.plan import Checker, prepare
 from autocast.runs.problems import Problem
 from autocast.runs.request import Request
@@ -64,7 +64,9 @@ def reopen(request: Request, saved: Path) -> Composition:
     return overridden(yaml.safe_load(saved.read_text()), request.overrides)
 
 
-def preflight(config: dict, request: Request) -> tuple[list[Problem], list[str]]:
+def preflight(
+    config: dict, request: Request, place: Place, eval_config: dict | None
+) -> tuple[list[Problem], list[str]]:
     wrong = [Problem("datamodule.n_steps_input=99", "too long")] if config["datamodule"]["n_steps_input"] == 99 else []
     return wrong, ["the shapes of the data"]
 

@@ -107,7 +107,7 @@ def parameters(
         "wckey": None,
         "signal_delay_s": cluster["signal_delay"],
         "setup": [STOP_AT_FIRST_ERROR, *cluster["setup"]],
-        "srun_args": ["--open-mode=append", "--kill-on-bad-exit=1", *srun_cpus],
+        "srun_args": ["--open-mode=append", "--kill-on-bad-exit=1", "--wait=0", *srun_cpus],
         "additional_parameters": _options(cluster, directory, waits=bool(dependency)),
     }
 

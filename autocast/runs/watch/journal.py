@@ -63,6 +63,12 @@ class Journal:
         return last if last and last["event"] == "submitting" else None
 
     @property
+    def has_open_intent(self) -> bool:
+        """Whether a submission was ever begun of which nobody knows what came of it, whatever was said since."""
+        settled = {event["comment"] for event in self.events if event["event"] in ("submitted", "not_submitted")}
+        return any(e["event"] == "submitting" and e["comment"] not in settled for e in self.events)
+
+    @property
     def started(self) -> Event | None:
         return self.last("started")
 

@@ -20,6 +20,7 @@ from autocast.runs.watch.verdicts import (
     ACTIVE,
     DONE,
     LAUNCHED,
+    QUEUED,
     RUNNING,
     STATES,
     UNKNOWN,
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
 __all__ = ["ACTIVE", "DONE", "STATES", "UNKNOWN", "Stage", "StageStatus", "statuses"]
 
 
+LINGERING = 86400.0
+"""Seconds for which a job is looked for after its last word."""
+OVERRULED = ("failed", "aborted", "stuck", "ended", "interrupted")
+"""Last words that the queue may contradict."""
+
+
 @dataclass(frozen=True)
 class _View:
     """A stage without a marker, and its journal."""
@@ -48,6 +55,14 @@ class _View:
     def is_open(self) -> bool:
         """Whether only the scheduler can say what became of it."""
         return self.journal.closed is None and bool(self.journal.job_id or self.journal.unconfirmed)
+
+    def may_linger(self, now: float) -> bool:
+        """Whether the queue may hold its job in spite of its last word: Slurm requeues after the failure of a node, and
+        a chain that was aborted may not have been cancelled."""
+        closed = self.journal.closed
+        if closed is None or self.journal.job_id is None:
+            return False
+        return now - closed["time"] < LINGERING and closed["event"] in OVERRULED
 
 
 @dataclass(frozen=True)
@@ -82,7 +97,8 @@ def statuses(stages: Sequence[Stage], scheduler: Scheduler | None = None, *, set
     views.update({stage: _View(stage, _journal(stage)) for stage in everything[len(stages) :] if not stage.is_done})
     if settle:
         scheduler = _settle(views, scheduler)
-    answers = _ask([view for view in views.values() if view.is_open], scheduler)
+    open_views = [view for view in views.values() if view.is_open]
+    answers = _ask(open_views, [view for view in views.values() if view.may_linger(now)], scheduler)
     found = [_done(stage) if stage not in views else _status(views[stage], answers, now) for stage in everything]
     return with_upstream(found, {stage: view.journal for stage, view in views.items()})[: len(stages)]
 
@@ -100,7 +116,7 @@ def _journal(stage: Stage) -> Journal:
 
 def _settle(views: dict[Stage, _View], scheduler: Scheduler | None) -> Scheduler | None:
     """Adopts jobs of which their stages do not know yet. Where the scheduler is silent, it stays unknown."""
-    doubtful = [stage for stage, view in views.items() if view.journal.unconfirmed]
+    doubtful = [stage for stage, view in views.items() if view.journal.has_open_intent]
     if not doubtful:
         return scheduler
     from autocast.runs.slurm.queue import Scheduler, SchedulerError
@@ -115,8 +131,9 @@ def _settle(views: dict[Stage, _View], scheduler: Scheduler | None) -> Scheduler
     return scheduler
 
 
-def _ask(views: Sequence[_View], scheduler: Scheduler | None) -> _Answers:
-    if not views:
+def _ask(views: Sequence[_View], lingering: Sequence[_View], scheduler: Scheduler | None) -> _Answers:
+    """Jobs that may linger are looked for in the queue only, and not missed where nobody answers."""
+    if not views and not lingering:
         return _Answers({}, {})
     from autocast.runs.slurm.queue import Scheduler, SchedulerError
 
@@ -124,7 +141,10 @@ def _ask(views: Sequence[_View], scheduler: Scheduler | None) -> _Answers:
     comments = [view.journal.unconfirmed["comment"] for view in views if view.journal.unconfirmed]
     ids = [view.journal.job_id for view in views if view.journal.job_id]
     try:
-        return _Answers(scheduler.find(ids), {comment: scheduler.by_comment(comment) for comment in comments})
+        queued = scheduler.jobs() if lingering else {}
+        found = {str(view.journal.job_id): queued.get(str(view.journal.job_id)) for view in lingering}
+        found.update(scheduler.find(ids))
+        return _Answers(found, {comment: scheduler.by_comment(comment) for comment in comments})
     except SchedulerError:
         return _Answers({}, {}, reached=False)
 
@@ -138,7 +158,7 @@ def _done(stage: Stage) -> StageStatus:
 
 def _status(view: _View, answers: _Answers, now: float) -> StageStatus:
     stage, journal = view.stage, view.journal
-    job = answers.job(journal) if view.is_open else None
+    job = answers.job(journal) if view.is_open or _contradicts(answers.job(journal), journal) else None
     state, why = _verdict(view, answers, job)
     if state not in ACTIVE and stage.is_done:  # since it was looked for
         return _done(stage)
@@ -162,9 +182,9 @@ def _status(view: _View, answers: _Answers, now: float) -> StageStatus:
 
 def _verdict(view: _View, answers: _Answers, job: SlurmJob | None) -> Verdict:
     journal = view.journal
-    if journal.closed:
+    if journal.closed and job is None:
         return of_closed(journal, journal.closed)
-    if not view.is_open:
+    if not view.is_open and job is None:
         return of_process(journal)
     if not answers.reached:
         return of_unreachable(journal)
@@ -173,6 +193,14 @@ def _verdict(view: _View, answers: _Answers, job: SlurmJob | None) -> Verdict:
     if journal.unconfirmed:
         return Verdict(LAUNCHED, "a submission was begun, and Slurm knows no such job")
     return of_vanished(journal)
+
+
+def _contradicts(job: SlurmJob | None, journal: Journal) -> bool:
+    """Whether a job is there that the stage's last word knows nothing of: not one that is about to leave after it."""
+    closed = journal.closed
+    if job is None or closed is None or not job.is_active or job.state == "COMPLETING":
+        return False
+    return closed["event"] == "aborted" or job.state in QUEUED or (job.start or 0.0) > closed["time"]
 
 
 def _elapsed(journal: Journal, job: SlurmJob | None, now: float | None) -> float | None:

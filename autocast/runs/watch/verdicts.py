@@ -6,7 +6,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from autocast.runs.events import Event, process_start
+from autocast.runs.events import Event, is_alive, process_start
 from autocast.runs.watch.journal import Journal
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def of_closed(journal: Journal, event: Event) -> Verdict:
     if name == "failed":
         return Verdict(FAILED, short(f"{event['error']}: {event['message']}"))
     if name == "cancelled":
-        return Verdict(CANCELLED, f"by {event['by']}" if event.get("by") else "")
+        return _of_cancelled(journal, event)
     if name == "interrupted":
         return Verdict(INTERRUPTED, "Ctrl-C")
     if name == "ended":
@@ -134,6 +134,13 @@ def clock(moment: float) -> str:
     then = time.localtime(moment)
     same = time.strftime("%j %Y", then) == time.strftime("%j %Y")
     return time.strftime("%H:%M" if same else "%d %b %H:%M", then)
+
+
+def _of_cancelled(journal: Journal, event: Event) -> Verdict:
+    """A process that was told to stop may still be saving; a job the scheduler ends."""
+    if journal.submitted is None and journal.begun is not None and is_alive(journal.begun):
+        return Verdict(RUNNING, "cancelled; ending")
+    return Verdict(CANCELLED, f"by {event['by']}" if event.get("by") else "")
 
 
 def _of_pending(journal: Journal, job: SlurmJob) -> Verdict:

@@ -153,14 +153,14 @@ def test_a_log_is_followed_over_a_requeue_and_into_another_job(
     monkeypatch.setattr(logs, "ASK_EVERY", 0.0)
 
     def requeue() -> None:
-        scheduler.jobs["9"] = job("9", "PENDING", reason="BeginTime")
+        scheduler.jobs()["9"] = job("9", "PENDING", reason="BeginTime")
         append_event(events, "stopped", reason="SIGUSR2", step=10, epoch=1, code=75)
         append_event(events, "requeued", job_id="9")
         with log.open("a") as stream:
             stream.write("half a li")
 
     def restart() -> None:
-        scheduler.jobs["9"] = job("9", "RUNNING")
+        scheduler.jobs()["9"] = job("9", "RUNNING")
         append_event(events, "started", **started(2, "9")[1])
         write_log(stage, "9_0_log.out", "ne", header(2), "two")
 

@@ -123,9 +123,20 @@ def test_only_the_marker_means_done(stage_with: Callable[..., Stage], scheduler_
 
 def test_nobody_is_asked_where_nothing_is_open(stage_with: Callable[..., Stage], scheduler_with: Callable[..., Any]):
     scheduler = scheduler_with(reachable=False)
-    stages = [stage_with(*SENT, started(), FAILED), stage_with(*SENT, run="rd/01", done=True)]
-    assert [found.state for found in statuses(stages, scheduler)] == ["failed", "done"]
+    cancelled = ("cancelled", {"job_id": "7", "by": "me"})
+    stages = [stage_with(*SENT, started(), cancelled), stage_with(*SENT, run="rd/01", done=True)]
+    assert [found.state for found in statuses(stages, scheduler)] == ["cancelled", "done"]
     assert scheduler.asked == []
+
+
+def test_a_job_that_slurm_started_once_more_counts_more_than_the_last_word(
+    stage_with: Callable[..., Stage], job: Callable[..., Any], scheduler_with: Callable[..., Any]
+):
+    stage = stage_with(*SENT, started(), FAILED)
+    job_id = stage.directory.events("epd", "train")[2]["job_id"]
+    assert statuses([stage], scheduler_with(job(job_id, "PENDING", reason="BeginTime")))[0].is_active
+    assert statuses([stage], scheduler_with(job(job_id, "COMPLETING")))[0].state == "failed"
+    assert statuses([stage], scheduler_with(reachable=False))[0].state == "failed"
 
 
 def test_all_jobs_are_asked_for_at_once(

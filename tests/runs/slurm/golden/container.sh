@@ -17,4 +17,4 @@ set -eo pipefail
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output /data/rd/00/epd/logs/%j_%t_log.out --error /data/rd/00/epd/logs/%j_%t_log.err --open-mode=append --kill-on-bad-exit=1 apptainer exec --nv image.sif PYTHON -u -m submitit.core._submit /data/rd/00/epd/logs
+srun --unbuffered --output /data/rd/00/epd/logs/%j_%t_log.out --error /data/rd/00/epd/logs/%j_%t_log.err --open-mode=append --kill-on-bad-exit=1 --wait=0 apptainer exec --nv image.sif PYTHON -u -m submitit.core._submit /data/rd/00/epd/logs
