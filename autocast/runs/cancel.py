@@ -55,11 +55,7 @@ def cancel(
     found = statuses(stages, scheduler, settle=not dry_run)
     unknown = [status for status in found if status.state == UNKNOWN]
     if sure and not dry_run:
-        given_up = [status for status in unknown if status.job_id is None]
-        _journal(given_up)
-        unknown = [status for status in unknown if status not in given_up]
-        for status in given_up:
-            screen.note(f"{status.stage.label}: given up ({status.why}); if it runs after all, end it there")
+        unknown = _give_up(unknown, screen)
     for status in unknown:
         screen.error(f"{status.stage.label}: not cancelled, for nobody can say what it is doing ({status.why})")
         if status.job_id is None:
@@ -78,6 +74,19 @@ def cancel(
     if screen.as_json:
         screen.document({"cancelled": [{**s.stage.place, "job_id": s.job_id} for s in active], "jobs": jobs})
     return SCHEDULER if unknown else max(codes, default=DONE)
+
+
+def _give_up(unknown: Sequence[StageStatus], screen: Screen) -> list[StageStatus]:
+    """Processes of other machines, which are known to be gone.
+
+    Returns:
+        What is a job, and can be asked about later.
+    """
+    gone = [status for status in unknown if status.job_id is None]
+    _journal(gone)
+    for status in gone:
+        screen.note(f"{status.stage.label}: given up ({status.why}); if it runs after all, end it there")
+    return [status for status in unknown if status.job_id is not None]
 
 
 def _end(active: Sequence[StageStatus], jobs: Sequence[str], screen: Screen) -> list[int]:

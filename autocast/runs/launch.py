@@ -18,7 +18,7 @@ from autocast.runs.decision import NOTHING
 from autocast.runs.dispatch import send, ways_on
 from autocast.runs.dryrun import show
 from autocast.runs.environment import read_environment
-from autocast.runs.execution import WORKFLOWS, document, execute, perform
+from autocast.runs.execution import WORKFLOWS, document, perform
 from autocast.runs.exits import DONE, INTERRUPTED, USAGE, tell
 from autocast.runs.freeze import freeze
 from autocast.runs.job import AND
@@ -27,8 +27,6 @@ from autocast.runs.plan import Checker, Plan, Preparation, prepare
 from autocast.runs.reopen import reopen
 from autocast.runs.request import SLURM, Request
 from autocast.signals import StopRequest
-
-__all__ = ["execute", "freeze", "run", "start"]
 
 
 def own_checker() -> Checker:

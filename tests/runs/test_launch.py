@@ -22,8 +22,9 @@ from autocast.runs.console import Screen
 from autocast.runs.directory import DONE, UNFINISHED, NoSuchRunError, RunDirectory, UpstreamError
 from autocast.runs.events import append_event, process_start, this_process
 from autocast.runs.execution import execute
+from autocast.runs.freeze import freeze
 from autocast.runs.job import Job, Outcome
-from autocast.runs.launch import freeze, start
+from autocast.runs.launch import start
 from autocast.runs.overrides import split_eval
 from autocast.runs.place import Place, training_place
 from autocast.runs.plan import Checker, prepare

@@ -5,118 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from autocast.runs.directory import RunDirectory
 from tests.slurm.cluster import Cluster
+from tests.slurm.workplace import PATIENCE, QUICK_EVAL, SMALL, Stage, Workplace
 
 pytestmark = pytest.mark.e2e
-
-SMALL = ("model.processor=direct", "model.processor.backbone.width=8", "model.processor.backbone.levels=1")
-QUICK_EVAL = ("eval.video=false", "eval.n_members=2")
-PATIENCE = 240
-"""Seconds for what takes a few: two processes share the machine with other tests."""
-
-
-class Workplace:
-    """A folder with a data set, and the command line in it."""
-
-    def __init__(self, path: Path, data: Path):
-        self.path = path
-        self.env = {**os.environ, "AUTOCAST_DATASETS": str(data.parent), "PYTHONPATH": str(Path(__file__).parent)}
-        self.env |= {"AUTOCAST_TARGETS": "tracing", "OMP_NUM_THREADS": "1"}
-        self.slow = path / "slow"
-
-    def run(self, line: str, *words: str, code: int = 0) -> str:
-        """The output of `autocast LINE WORDS`, which must end with `code`."""
-        done = subprocess.run(
-            [sys.executable, "-m", "autocast", *line.split(), *words],
-            cwd=self.path, env=self.env, capture_output=True, text=True, timeout=PATIENCE, check=False,
-        )  # fmt: skip
-        assert done.returncode == code, f"{line}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout + done.stderr
-
-    def train(self, line: str, *words: str, slow: float = 0.1, **trace: Any) -> Stage:
-        """Submits a training that writes what its steps see, and is held back while the file `slow` is there."""
-        self.slow.touch()
-        traced = {
-            "_target_": "tracing.Trace",
-            "file": str(self.path / "trace"),
-            "slow": str(self.slow),
-            "seconds": slow,
-        }
-        spelt = ",".join(f"{key}:{value}" for key, value in {**traced, **trace}.items())
-        self.run(
-            f"{line} --mode slurm --detach --dataset waves --date rd --run-name 00",
-            "datamodule.batch_size=4", *SMALL, f"+callbacks.trace={{{spelt}}}", *words,
-        )  # fmt: skip
-        return Stage(self, "epd", "train")
-
-    def steps(self, rank: int = 0) -> list[dict[str, Any]]:
-        file = self.path / f"trace.{rank}"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
-class Stage:
-    """A stage of the run `rd/00`."""
-
-    def __init__(self, place: Workplace, kind: str, stage: str):
-        self.place, self.kind, self.name = place, kind, stage
-        self.run = RunDirectory(place.path / "outputs" / "rd" / "00")
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        return self.run.events(self.kind, self.name)
-
-    def said(self, event: str) -> list[dict[str, Any]]:
-        return [e for e in self.events if e["event"] == event]
-
-    @property
-    def job_id(self) -> str:
-        return str(self.said("submitted")[-1]["job_id"])
-
-    @property
-    def is_done(self) -> bool:
-        return self.run.done_file(self.kind, self.name).is_file()
-
-    def wait_for_steps(self, n: int) -> None:
-        wait_until(lambda: len(self.place.steps()) >= n, f"{n} steps", self)
-
-    def wait_for(self, event: str, n: int = 1) -> None:
-        wait_until(lambda: len(self.said(event)) >= n, f"{n} x {event}", self)
-
-
-def wait_until(condition: Callable[[], bool], what: str, stage: Stage | None = None) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > deadline:
-            logs = sorted(stage.run.logs_dir(stage.kind).glob("*_log.*")) if stage else []
-            told = "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in logs)
-            pytest.fail(f"never came to: {what}\n{stage.events if stage else ''}\n{told}")
-        time.sleep(0.2)
-
-
-@pytest.fixture(scope="session")
-def waves(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from autocast.runs.request import Request
-    from autocast.runs.using import simulate
-
-    path = tmp_path_factory.mktemp("datasets") / "waves"
-    words = ("simulator=reaction_diffusion", "simulator.grid_shape=[8,12]", "simulator.n_frames=9")
-    assert simulate(Request("simulate", (*words, "splits={train: 4, valid: 2, test: 2}"), dataset=str(path))) == 0
-    return path
-
-
-@pytest.fixture
-def place(slurm: Cluster, tmp_path: Path, waves: Path) -> Workplace:
-    return Workplace(tmp_path, waves)
 
 
 def test_an_evaluation_runs_after_its_training(place: Workplace, slurm: Cluster):
