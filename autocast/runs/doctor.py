@@ -15,6 +15,9 @@ from autocast.runs.directory import default_output_base
 from autocast.runs.environment import datasets_dir, read_environment
 from autocast.runs.exits import DONE, FAILED
 from autocast.runs.provenance import gpu_names, package_versions
+from autocast.runs.slurm.commands import SchedulerError, ask
+from autocast.runs.slurm.nodes import partitions
+from autocast.runs.user_settings import user_settings
 
 OK, WARNING, BAD = "ok", "warning", "bad"
 MARKS = {OK: "+", WARNING: "!", BAD: "x"}
@@ -94,10 +97,15 @@ def _scheduler() -> Iterator[Finding]:
     if not shutil.which("sbatch"):
         yield Finding("scheduler", OK, "none (no sbatch): jobs run on this machine")
         return
-    answers = subprocess.run(["sinfo", "--version"], capture_output=True, text=True, timeout=20, check=False)
-    reachable = answers.returncode == 0
-    remedy = "" if reachable else "ask your administrator, or run with --mode local"
-    yield Finding("scheduler", OK if reachable else WARNING, answers.stdout.strip() or "does not answer", remedy)
+    try:
+        version, table = ask("sbatch", "--version"), partitions()
+    except SchedulerError as error:
+        yield Finding("scheduler", WARNING, str(error), "or run with --mode local")
+        return
+    names = [f"{name} (default)" if partition.is_default else name for name, partition in table.items()]
+    yield Finding("scheduler", OK, f"{version.out.strip()}: partitions {', '.join(names)}")
+    profile = os.environ.get("AUTOCAST_CLUSTER") or user_settings().cluster
+    yield Finding("cluster", OK, f"profile {profile}" if profile else "profile generic")
 
 
 def _ffmpeg() -> Iterator[Finding]:
