@@ -17,24 +17,6 @@ from tests.slurm.workplace import PATIENCE, QUICK_EVAL, SMALL, Stage, Workplace
 pytestmark = pytest.mark.e2e
 
 
-def test_an_evaluation_runs_after_its_training(place: Workplace, slurm: Cluster):
-    place.run(
-        "train-eval --mode slurm --detach --dataset waves --date rd --run-name 00 trainer.max_epochs=1",
-        *SMALL, "::eval::", *QUICK_EVAL,
-    )  # fmt: skip
-    train, evaluation = Stage(place, "epd", "train"), Stage(place, "epd", "eval")
-    assert evaluation.said("submitted")[0]["dependency"] == [train.job_id]
-    assert slurm.wait_for(evaluation.job_id, timeout=PATIENCE)["JobState"] == "COMPLETED"
-    assert train.is_done
-    assert evaluation.is_done
-    assert train.said("finished")[0]["time"] < evaluation.said("started")[0]["time"]
-    record = evaluation.run.run_record("epd", "eval")
-    assert record["parents"][0]["sha256"] == train.run.done_record("epd", "train")["products"][
-        "encoder_processor_decoder.ckpt"
-    ]["sha256"]  # fmt: skip
-    assert record["parents"][0]["uid"] == train.run.run_record("epd", "train")["uid"]
-
-
 def test_one_allocation_runs_both_stages(place: Workplace, slurm: Cluster):
     place.run(
         "train-eval --mode slurm --detach --single-allocation --dataset waves --date rd --run-name 00",
@@ -49,7 +31,7 @@ def test_one_allocation_runs_both_stages(place: Workplace, slurm: Cluster):
 
 def test_a_training_survives_preemption_time_limit_and_term_without_a_gap_or_a_repeat(place: Workplace, slurm: Cluster):
     train = place.train(
-        "train-eval", "trainer.max_epochs=40", "cluster.partition=preempt", "cluster.time=2", "cluster.signal_delay=40",
+        "train-eval", "trainer.max_epochs=40", "cluster.partition=preempt", "cluster.time=2", "cluster.signal_delay=58",
         "+cluster.options.exclusive=true", "::eval::", *QUICK_EVAL, "cluster.partition=main", slow=0.4,
     )  # fmt: skip
     evaluation = Stage(place, "epd", "eval")
@@ -94,31 +76,34 @@ def test_a_killed_training_is_told_and_resumed(place: Workplace, slurm: Cluster)
     place.run("resume rd/00 --detach")
     evaluation = Stage(place, "epd", "eval")
     assert len(train.said("submitted")) == 2
+    assert evaluation.said("submitted")[-1]["dependency"] == [train.job_id]
     slurm.wait_for(evaluation.job_id, timeout=PATIENCE)
-    assert train.is_done
-    assert evaluation.is_done
     assert train.said("resumed")[-1]["step"] > 0
+    assert train.said("finished")[0]["time"] < evaluation.said("started")[0]["time"]
+    assert evaluation.is_done
+    known, made = evaluation.run.run_record("epd", "eval"), train.run.done_record("epd", "train")
+    assert known["parents"][0]["sha256"] == made["products"]["encoder_processor_decoder.ckpt"]["sha256"]
+    assert known["parents"][0]["uid"] == train.run.run_record("epd", "train")["uid"]
 
 
-@pytest.mark.parametrize("way", ["scancel", "autocast"])
-def test_a_cancelled_training_never_comes_back(way: str, place: Workplace, slurm: Cluster):
-    train = place.train("train-eval", "trainer.max_epochs=50", "::eval::", *QUICK_EVAL)
-    evaluation = Stage(place, "epd", "eval")
-    train.wait_for_steps(2)
-    if way == "scancel":
-        slurm.run("scancel", train.job_id)
-    else:
-        assert train.job_id in place.run("cancel rd/00")
-        assert "nothing to cancel" in place.run("cancel rd/00")
-    assert slurm.wait_for(train.job_id, timeout=PATIENCE)["JobState"] == "CANCELLED"
-    assert slurm.wait_for(evaluation.job_id, timeout=PATIENCE)["JobState"] == "CANCELLED"
+def test_a_cancelled_training_never_comes_back(place: Workplace, slurm: Cluster):
+    ways = ("rd/scancel", "rd/autocast")
+    trainings = [place.train("train-eval", "trainer.max_epochs=50", "::eval::", *QUICK_EVAL, run=run) for run in ways]
+    evaluations = [Stage(place, "epd", "eval", run) for run in ways]
+    for train in trainings:
+        train.wait_for("checkpoint")
+    slurm.run("scancel", trainings[0].job_id)
+    assert trainings[1].job_id in place.run("cancel rd/autocast")
+    assert "nothing to cancel" in place.run("cancel rd/autocast")
+    for stage in (*trainings, *evaluations):
+        assert slurm.wait_for(stage.job_id, timeout=PATIENCE)["JobState"] == "CANCELLED"
     time.sleep(8)  # a requeued job would be back by now
-    assert slurm.job(train.job_id)["JobState"] == "CANCELLED"
-    assert len(train.said("started")) == 1
-    assert train.said("stopped")[0]["code"] == 75
-    assert not evaluation.said("started")
-    states = {s["stage"]: s["state"] for s in json.loads(place.run("status rd/00 --json"))["stages"]}
-    assert states == {"train": "cancelled", "eval": "cancelled"}
+    for run, train, evaluation in zip(ways, trainings, evaluations, strict=True):
+        assert slurm.job(train.job_id)["JobState"] == "CANCELLED"
+        assert len(train.said("started")) == 1
+        assert train.said("stopped")[0]["code"] == 75
+        assert not evaluation.said("started")
+        assert place.states(run) == {"train": "cancelled", "eval": "cancelled"}
 
 
 @pytest.mark.parametrize("kill", [True, False])

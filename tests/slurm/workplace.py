@@ -39,7 +39,7 @@ class Workplace:
         assert done.returncode == code, f"{line}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
-    def train(self, line: str, *words: str, slow: float = 0.1, **trace: Any) -> Stage:
+    def train(self, line: str, *words: str, slow: float = 0.1, run: str = "rd/00", **trace: Any) -> Stage:
         """Submits a training that writes what its steps see, and is held back while the file `slow` is there."""
         self.slow.touch()
         traced = {
@@ -50,10 +50,10 @@ class Workplace:
         }
         spelt = ",".join(f"{key}:{value}" for key, value in {**traced, **trace}.items())
         self.run(
-            f"{line} --mode slurm --detach --dataset waves --date rd --run-name 00",
+            f"{line} --mode slurm --detach --dataset waves --date {run.replace('/', ' --run-name ')}",
             "datamodule.batch_size=4", *SMALL, f"+callbacks.trace={{{spelt}}}", *words,
         )  # fmt: skip
-        return Stage(self, "epd", "train")
+        return Stage(self, "epd", "train", run)
 
     def states(self, run: str = "rd/00") -> dict[str, str]:
         """What `status` says of the stages of a run."""
