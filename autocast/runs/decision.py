@@ -15,7 +15,6 @@ from autocast.runs.console import ago, aligned
 from autocast.runs.directory import ABSENT, DONE, EVAL, TRAIN, RunDirectory
 from autocast.runs.identity import differences, is_under
 from autocast.runs.request import Request
-from autocast.runs.slurm.queue import SchedulerError, show_job
 from autocast.runs.watch.status import ACTIVE, UNKNOWN, Stage, statuses
 from autocast.runs.watch.verdicts import CANCELLED
 
@@ -131,6 +130,8 @@ def busy_with(directory: RunDirectory, kind: str, stage: str, request: Request) 
 
 def _is_ending(job_id: str | None) -> bool:
     """Whether a job that was cancelled still saves what it has reached: nobody else may write there meanwhile."""
+    from autocast.runs.slurm.queue import SchedulerError, show_job
+
     with contextlib.suppress(SchedulerError):
         job = show_job(job_id) if job_id else None
         return job is not None and job.is_active
@@ -257,6 +258,16 @@ def _continue_it(found: Found, saved: Mapping[str, Any]) -> tuple[str, str]:
         return "continue it", command
     epochs = saved.get("trainer", {}).get("max_epochs")  # a config that was edited by hand may lack it
     return "continue it", f"{command} trainer.max_epochs={2 * epochs if isinstance(epochs, int) else 'N'}"
+
+
+def ways_on(directory: RunDirectory) -> list[tuple[str, str]]:
+    """What to type next about a run that goes on by itself."""
+    run = directory.quoted
+    return [
+        ("follow", f"autocast status {run} --watch"),
+        ("logs", f"autocast logs {run} -f"),
+        ("stop", f"autocast cancel {run}"),
+    ]
 
 
 def _while_it_runs(directory: RunDirectory) -> Remedies:

@@ -10,7 +10,7 @@ from typing import Any
 from autocast.errors import AutocastError
 from autocast.runs.chain import Link, chain
 from autocast.runs.console import Screen, aligned, duration
-from autocast.runs.directory import RunDirectory
+from autocast.runs.decision import ways_on
 from autocast.runs.events import append_event
 from autocast.runs.exits import ABORTED, DONE, tell
 from autocast.runs.freeze import Aside, freeze
@@ -66,16 +66,6 @@ def _documents(links: Sequence[Link], jobs: Sequence[str], states: Sequence[str]
 def waits(link: Link, jobs: Sequence[str]) -> tuple[str, ...]:
     """All jobs that one waits for, `jobs` being those of its chain that have been sent."""
     return (*link.waits_for, *(jobs[:1] if link.follows else ()))
-
-
-def ways_on(directory: RunDirectory) -> list[tuple[str, str]]:
-    """What to type next about a run that goes on by itself."""
-    run = directory.quoted
-    return [
-        ("follow", f"autocast status {run} --watch"),
-        ("logs", f"autocast logs {run} -f"),
-        ("stop", f"autocast cancel {run}"),
-    ]
 
 
 def _note_what_it_waits_for(link: Link) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from omegaconf import OmegaConf
@@ -14,8 +14,10 @@ from autocast.runs.console import Screen
 from autocast.runs.directory import KINDS
 from autocast.runs.plan import Checker, Plan, Preparation
 from autocast.runs.provenance import command_line
-from autocast.runs.rehearsal import Script, rehearse
 from autocast.runs.request import SLURM, Request
+
+if TYPE_CHECKING:
+    from autocast.runs.rehearsal import Script
 
 
 def show(request: Request, preparation: Preparation, checker: Checker, screen: Screen) -> int:
@@ -26,7 +28,7 @@ def show(request: Request, preparation: Preparation, checker: Checker, screen: S
     """
     defaults = {} if request.verbose else _defaults(preparation.plans[0], checker)
     differences = [changes(defaults, plan.config) for plan in preparation.plans]
-    scripts = rehearse(preparation.plans, request) if request.mode == SLURM else []
+    scripts = _rehearse(preparation, request) if request.mode == SLURM else []
     if request.json:
         documents = [
             _document(plan, preparation, found) for plan, found in zip(preparation.plans, differences, strict=True)
@@ -91,6 +93,12 @@ def _print_config(config: dict[str, Any], found: Changes | None, screen: Screen)
     else:
         screen.line("config, where it differs from the defaults (all of it with -v):")
         screen.yaml("\n".join(found.lines))
+
+
+def _rehearse(preparation: Preparation, request: Request) -> list[Script]:
+    from autocast.runs.rehearsal import rehearse
+
+    return rehearse(preparation.plans, request)
 
 
 def _print_script(script: Script, screen: Screen) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from autocast.errors import AutocastError
 from autocast.runs import ranks
-from autocast.runs.cluster_checks import cluster_problems
 from autocast.runs.compose import compose, compose_defaults
 from autocast.runs.console import Screen
-from autocast.runs.decision import NOTHING
-from autocast.runs.dispatch import send, ways_on
+from autocast.runs.decision import NOTHING, ways_on
 from autocast.runs.dryrun import show
 from autocast.runs.environment import read_environment
 from autocast.runs.execution import WORKFLOWS, document, perform
@@ -24,6 +23,7 @@ from autocast.runs.freeze import freeze
 from autocast.runs.job import AND
 from autocast.runs.local import detach, needs_torchrun, run_with_torchrun
 from autocast.runs.plan import Checker, Plan, Preparation, prepare
+from autocast.runs.problems import Problem
 from autocast.runs.reopen import reopen
 from autocast.runs.request import SLURM, Request
 from autocast.signals import StopRequest
@@ -31,7 +31,15 @@ from autocast.signals import StopRequest
 
 def own_checker() -> Checker:
     """The ways in which requests are checked outside of tests."""
-    return Checker(compose, reopen, importlib.import_module(WORKFLOWS).preflight, compose_defaults, cluster_problems)
+    return Checker(compose, reopen, importlib.import_module(WORKFLOWS).preflight, compose_defaults, _check_cluster)
+
+
+def _check_cluster(
+    sections: Sequence[Mapping[str, Any]], request: Request
+) -> tuple[list[Problem], list[str], list[str]]:
+    from autocast.runs.cluster_checks import cluster_problems  # nothing here is for those who stay on their machine
+
+    return cluster_problems(sections, request)
 
 
 def run(request: Request, screen: Screen | None = None) -> int:
@@ -72,6 +80,7 @@ def carry_out(request: Request, preparation: Preparation, checker: Checker, scre
         return _tell_problems(preparation, screen)
     if request.dry_run:
         return show(request, preparation, checker, screen)
+    gc.enable()  # the command line was read without it, and this may take days
     told = [_tell_decision(plan, screen) for plan in preparation.plans]
     standing = [document for document in told if document]
     code = next((plan.decision.exit_code for plan in preparation.plans if plan.decision.exit_code), DONE)
@@ -87,6 +96,8 @@ def carry_out(request: Request, preparation: Preparation, checker: Checker, scre
 def _way(request: Request) -> Callable[[Sequence[Plan], Screen], tuple[int, list[dict[str, Any]]]]:
     """How stages are run: here, in a child that goes on alone, or on a cluster."""
     if request.mode == SLURM:
+        from autocast.runs.dispatch import send
+
         return functools.partial(send, request)
     ranks.forget_allocation()
     return run_detached if request.detach else run_here

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import importlib
 import shlex
 from collections.abc import Sequence
@@ -174,6 +175,7 @@ def config_request(words: tuple[str, ...], request: Request) -> Request:
 
 
 def _call(workflow: str, screen: Screen, *arguments: Any, **keywords: Any) -> Outcome:
+    gc.enable()  # the command line was read without it
     function = getattr(importlib.import_module(WORKFLOWS), workflow)
     with screen.standard_output_kept():
         return function(*arguments, console=screen, **keywords)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ def _check_attempt(stage: Stage, selection: Selection, lines: Sequence[str]) -> 
 
 def _follow(stage: Stage, selection: Selection, screen: Screen) -> int:
     """Until the stage ends, or Ctrl-C; a requeue is no end."""
+    gc.enable()  # the command line was read without it
     follower = Follower(stage, selection)
     watched = _Watched(stage, screen)
     first = True

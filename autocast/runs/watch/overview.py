@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,6 +95,7 @@ def _remarks(found: Sequence[StageStatus], n_older: int, base: Path) -> list[str
 
 def _watch(names: Sequence[str], base: Path, everything: bool, screen: Screen) -> int:
     """Until nothing is open any more, or Ctrl-C."""
+    gc.enable()  # the command line was read without it
     try:
         if screen.plain:
             _watch_lines(names, base, everything, screen)
