@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from autocast.errors import ConfigError
-from autocast.runs import launch, resume
+from autocast.runs import dispatch, resume
 from autocast.runs.console import Screen
 from autocast.runs.decision import CONTINUE, EXTEND
 from autocast.runs.directory import DONE, NoSuchRunError, RunDirectory
@@ -48,7 +48,7 @@ def ends(workflows: types.ModuleType) -> Ends:  # noqa: F811
 def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     """What would be sent to a cluster."""
     found: Sent = []
-    monkeypatch.setattr(launch, "send", lambda request, plans, screen: found.append((request, plans)) or (0, []))
+    monkeypatch.setattr(dispatch, "send", lambda request, plans, screen: found.append((request, plans)) or (0, []))
     return found
 
 
