@@ -7,19 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from autocast.cli import completion, options
+from autocast.cli import options
 from autocast.cli.building import build
 
 
 def cancel(
-    runs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN...",
-            help="Run directories, <date>/<run-name>, uids or job ids.",
-            autocompletion=completion.runs,
-        ),
-    ],
+    runs: options.Runs,
     *,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Do not ask, however many there are; give up what runs elsewhere.")

@@ -6,19 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from autocast.cli import completion, options
+from autocast.cli import options
 from autocast.cli.building import build
 
 
 def logs(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN",
-            help="A run directory, <date>/<run-name>, a uid or a job id.",
-            autocompletion=completion.runs,
-        ),
-    ],
+    run: options.Run,
     *,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the stage ends, also over a requeue.")

@@ -11,6 +11,22 @@ from autocast.cli import completion
 
 RUN, DATA, HOW = "Which run", "Data and model", "How"
 
+Run = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A run directory, <date>/<run-name>, a uid or a job id.",
+        autocompletion=completion.runs,
+    ),
+]
+Runs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN...",
+        help="Run directories, <date>/<run-name>, uids or job ids.",
+        autocompletion=completion.runs,
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(

@@ -6,19 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from autocast.cli import completion, options
+from autocast.cli import options
 from autocast.cli.building import build
 
 
 def resume(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN",
-            help="A run directory, <date>/<run-name>, a uid or a job id.",
-            autocompletion=completion.runs,
-        ),
-    ],
+    run: options.Run,
     overrides: options.Overrides = None,
     *,
     kind: Annotated[str | None, typer.Option(metavar="ae|epd", help="Which one, where several are unfinished.")] = None,

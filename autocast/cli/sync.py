@@ -6,19 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from autocast.cli import completion, options
+from autocast.cli import options
 from autocast.cli.building import build
 
 
 def sync(
-    runs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN...",
-            help="Run directories, <date>/<run-name>, uids or job ids.",
-            autocompletion=completion.runs,
-        ),
-    ],
+    runs: options.Runs,
     *,
     output_base: options.OutputBase = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be uploaded; upload nothing.")] = False,

@@ -6,19 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from autocast.cli import completion, options
+from autocast.cli import options
 from autocast.cli.building import build
 
 
 def why(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN",
-            help="A run directory, <date>/<run-name>, a uid or a job id.",
-            autocompletion=completion.runs,
-        ),
-    ],
+    run: options.Run,
     *,
     stage: Annotated[str | None, typer.Option(help="train, eval, ... (the one that went wrong).")] = None,
     kind: Annotated[str | None, typer.Option(help="ae, epd, ... (the one that went wrong).")] = None,

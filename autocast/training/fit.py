@@ -134,7 +134,7 @@ def fit(
     display = display or Display()
     on_event = on_event or _unheard
     stop = stop or StopRequest()
-    agreement, best = Agreement(), BestObjective()
+    best = BestObjective()
     log = MetricsLog(MetricsFile(destination.directory), best, on_event)
     module = TrainingModule(
         model,
@@ -144,16 +144,35 @@ def fit(
         augment=recipe.augment,
         record=destination.record(),
     )
+    own = _own_callbacks(recipe.checkpoint, destination, display, on_event, stop, best, log)
+    with nullcontext() if verbose else quiet():
+        trainer = _build_trainer(recipe, destination, own)
+        with _tracked(trainer.loggers, destination.config):
+            _run(trainer, module, datamodule, stop, resume_from)
+    return _summarise(trainer, best, log, destination)
+
+
+def _own_callbacks(
+    settings: CheckpointSettings,
+    destination: Destination,
+    display: Display,
+    on_event: OnEvent,
+    stop: StopRequest,
+    best: BestObjective,
+    log: MetricsLog,
+) -> list[Callback]:
+    """In the order in which they look at a step: all ranks agree first, and what is saved comes last."""
+    agreement = Agreement()
     checkpoints = Checkpoints(
         destination.checkpoints_dir,
         destination.main_file,
-        settings=recipe.checkpoint,
+        settings=settings,
         best=best,
         stop=stop,
         agreement=agreement,
         on_event=on_event,
     )
-    own = [
+    return [
         agreement,
         ResumeNotice(display, on_event),
         DivergenceGuard(agreement),
@@ -163,11 +182,6 @@ def fit(
         Progress(display, best, log),
         checkpoints,
     ]
-    with nullcontext() if verbose else quiet():
-        trainer = _build_trainer(recipe, destination, own)
-        with _tracked(trainer.loggers, destination.config):
-            _run(trainer, module, datamodule, stop, resume_from)
-    return _summarise(trainer, best, log, destination)
 
 
 def _build_trainer(recipe: Recipe, destination: Destination, own: list[Callback]) -> L.Trainer:
