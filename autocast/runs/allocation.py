@@ -75,7 +75,9 @@ def faults(cluster: DictConfig, typed: Overrides) -> Iterator[Problem]:
 
 
 def allocate_training(config: DictConfig, typed: Overrides, mode: str) -> list[Problem]:
-    """Sets the trainer's devices and nodes: those of the section in slurm mode, those of one node here.
+    """Sets the trainer's devices and nodes and the loaders' workers: those of the section in slurm mode, one node here.
+
+    Each process keeps a CPU for itself; the others read data, where these do not fit into memory.
 
     Returns:
         What contradicts itself.
@@ -83,6 +85,8 @@ def allocate_training(config: DictConfig, typed: Overrides, mode: str) -> list[P
     if mode != SLURM:
         return list(_on_this_machine(config, typed))
     cluster = config["cluster"]
+    if cluster["cpus_per_task"] and not _last(typed, "datamodule.n_workers"):
+        OmegaConf.update(config, "datamodule.n_workers", cluster["cpus_per_task"] - 1, force_add=True)
     return [
         *_follow(config, "trainer.devices", tasks_per_node(cluster), TASKS, typed),
         *_follow(config, "trainer.num_nodes", cluster["nodes"], ("cluster.nodes",), typed),

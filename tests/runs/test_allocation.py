@@ -47,6 +47,12 @@ def test_devices_and_nodes_of_the_trainer_follow_the_section(words, found):
     assert devices(composition.config) == found
 
 
+def test_workers_of_the_loaders_follow_the_cpus_unless_they_are_typed():
+    assert run("cluster.cpus_per_task=8").config.datamodule.n_workers == 7
+    assert run("cluster.cpus_per_task=8", "datamodule.n_workers=2").config.datamodule.n_workers == 2
+    assert run("cluster.cpus_per_task=8", mode="local").config.datamodule.n_workers == 0
+
+
 def test_typing_both_differently_names_both():
     found = said("trainer.devices=2", "cluster.gpus_per_node=4")
     assert list(found) == ["trainer.devices=2"]
