@@ -137,7 +137,8 @@ def test_forecast_streams_to_a_file(trained: Path, dataset: Path, tmp_path: Path
     words = {"seed": 0, "batch_size": 2, **wanted}
     assert forecast(str(trained), words, output_base=None, overwrite=False, json=False, dry_run=False) == 0
     emulator = autocast.load(str(trained))
-    with h5py.File(dataset / "data/test/reaction_diffusion.hdf5") as h:
+    # A data module that awaits collection may hold the file: HDF5 wants it opened as it was, without a lock.
+    with h5py.File(dataset / "data/test/reaction_diffusion.hdf5", locking=False) as h:
         x = torch.tensor(np.stack([h["t0_fields/u"][:, :1], h["t0_fields/v"][:, :1]], axis=-1))
     expected = emulator.rollout(x, 4, n_members=2, seed=0).flatten(0, 1)
     with h5py.File(tmp_path / "f.hdf5") as h:
