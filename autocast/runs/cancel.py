@@ -6,14 +6,13 @@ import getpass
 import os
 import re
 import signal
-import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from autocast.runs.console import Screen
 from autocast.runs.events import Event, append_event, is_alive
-from autocast.runs.exits import DONE, FAILED, SCHEDULER, USAGE
+from autocast.runs.exits import DONE, SCHEDULER, USAGE
 from autocast.runs.slurm.queue import Scheduler, SlurmJob
 from autocast.runs.slurm.submit import cancel as cancel_jobs
 from autocast.runs.watch.journal import read_journal
@@ -65,15 +64,14 @@ def cancel(
     if len(active) > MANY and not dry_run and not confirm(_question(active, jobs)):
         screen.error(f"{len(active)} stages: nothing was cancelled. Say --yes to cancel that many")
         return USAGE
-    codes: list[int] = []
     if not dry_run:
-        codes = _end(active, jobs, screen)
+        _end(active, jobs)
     _tell(screen, "would cancel" if dry_run else "cancelled", active, jobs, scheduler)
     if dry_run:
         screen.line("nothing was written, nothing was started, nothing was cancelled")
     if screen.as_json:
         screen.document({"cancelled": [{**s.stage.place, "job_id": s.job_id} for s in active], "jobs": jobs})
-    return SCHEDULER if unknown else max(codes, default=DONE)
+    return SCHEDULER if unknown else DONE
 
 
 def _give_up(unknown: Sequence[StageStatus], screen: Screen) -> list[StageStatus]:
@@ -89,11 +87,13 @@ def _give_up(unknown: Sequence[StageStatus], screen: Screen) -> list[StageStatus
     return [status for status in unknown if status.job_id is not None]
 
 
-def _end(active: Sequence[StageStatus], jobs: Sequence[str], screen: Screen) -> list[int]:
+def _end(active: Sequence[StageStatus], jobs: Sequence[str]) -> None:
     if jobs:
         cancel_jobs(jobs)
     _journal(active)
-    return [_end_process(status, screen) for status in active if status.job_id is None]
+    for status in active:
+        if status.job_id is None:
+            _end_process(status)
 
 
 def _open_jobs(stages: Sequence[Stage], active: Sequence[StageStatus], scheduler: Scheduler) -> list[str]:
@@ -138,17 +138,12 @@ def _journal(active: Sequence[StageStatus]) -> None:
         append_event(run.events_file(kind, stage), "cancelled", job_id=status.job_id, by=getpass.getuser())
 
 
-def _end_process(status: StageStatus, screen: Screen) -> int:
-    """TERM to a process of this machine: a training saves what it has reached, and leaves."""
+def _end_process(status: StageStatus) -> None:
+    """TERM to a process, which is of this machine: a training saves what it has reached, and leaves."""
     run, kind, stage = status.stage
     event = _process(run.events(kind, stage))
-    if event is None or event["host"] != socket.gethostname():
-        where = event["host"] if event else "another machine"
-        screen.error(f"{status.stage.label}: runs on {where}. Cancel it there: autocast cancel {run.quoted}")
-        return FAILED
-    if is_alive(event):
+    if event is not None and is_alive(event):
         os.kill(event["pid"], signal.SIGTERM)
-    return DONE
 
 
 def _process(events: Sequence[Event]) -> Event | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from autocast.runs.problems import Problem
 from autocast.runs.request import Request
 from autocast.runs.slurm.checks import check
 from autocast.runs.slurm.commands import SchedulerError
+from autocast.runs.watch.verdicts import clock
 
 MOUNTS = Path("/proc/self/mounts")
+SOON = 60.0
+"""Seconds; a start within them is not worth a word."""
 IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs")
 ON_THIS_MACHINE = (*IN_MEMORY, "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "overlay", "f2fs")
 
@@ -36,6 +40,9 @@ def cluster_problems(
         if not request.dry_run:
             raise
         return [], [], [f"the cluster: {error}"]
+    start = next(iter(checks.expected_starts), None)
+    if start is not None and start - time.time() > SOON:
+        checks.notes.append(f"the first job is expected to start at {clock(start)}")
     problems, notes = _unseen(request) if checks.hosts - _names_of_this_machine() else ([], [])
     return [*checks.problems, *problems], [*checks.notes, *notes], checks.unchecked
 
