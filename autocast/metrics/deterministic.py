@@ -52,6 +52,13 @@ def vrmse(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
     return rmse(truth, forecast, n_spatial_dims) / (variance(truth, n_spatial_dims) + VRMSE_EPS).sqrt()
 
 
+def correlation(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
+    """Pearson's correlation over space: 1 up to a shift and a positive factor, nan where one is constant."""
+    axes = space_axes(n_spatial_dims)
+    x, y = (field - field.mean(axes, keepdim=True) for field in (forecast, truth.unsqueeze(1)))
+    return ((x * y).sum(axes) / (x.square().sum(axes) * y.square().sum(axes)).sqrt()).mean(1)
+
+
 def squared_errors(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
     """Mean over space of the squared error of each member: `(B, M, T, C)`."""
     return _errors(truth, forecast).square().mean(space_axes(n_spatial_dims))

@@ -96,6 +96,7 @@ _METRICS = (
         unit_power=0,
     ),
     _single("linf", "largest absolute error in space", lambda t: t["linf"], "linf"),
+    _single("correlation", "Pearson's, over space", lambda t: t["correlation"], "correlation", unit_power=0),
     *map(_spectral, BANDS),
     _crps(
         "crps",

@@ -73,6 +73,7 @@ FORECAST_TERMS: dict[str, Callable[[Comparison], Tensor]] = {
     "rmse": lambda c: c.squared_errors.sqrt().mean(1),
     "mae": lambda c: deterministic.mae(c.truth, c.forecast, c.grid.n_dims),
     "linf": lambda c: deterministic.linf(c.truth, c.forecast, c.grid.n_dims),
+    "correlation": lambda c: deterministic.correlation(c.truth, c.forecast, c.grid.n_dims),
     **{f"psrmse_{band}": partial(_band_error, band=band) for band in BANDS},
 }
 """Terms of the members and of their mean, as `member_<name>` and `mean_<name>`: `(B, T, C)`."""

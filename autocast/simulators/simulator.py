@@ -78,7 +78,7 @@ class Simulator(ABC):
 
     channel_names: ClassVar[tuple[str, ...]]
     units: ClassVar[tuple[str, ...]]
-    scalar_names: ClassVar[tuple[str, ...]] = ()
+    scalar_names: tuple[str, ...] = ()
 
     def __init__(
         self,

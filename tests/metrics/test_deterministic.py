@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
 import torch
 
 from autocast.metrics import deterministic as scores
 
-ALL = [scores.mse, scores.mae, scores.rmse, scores.nrmse, scores.vrmse, scores.linf]
+ERRORS = [scores.mse, scores.mae, scores.rmse, scores.nrmse, scores.vrmse, scores.linf]
+ALL = [*ERRORS, scores.correlation]
 
 
 @pytest.fixture
@@ -26,6 +28,7 @@ def numpy_score(name, y, x):
         "nrmse": ((e**2).mean() / (y**2).mean()) ** 0.5,
         "vrmse": ((e**2).mean() / (y.var(ddof=1) + 1e-7)) ** 0.5,
         "linf": abs(e).max(),
+        "correlation": np.corrcoef(x.ravel(), y.ravel())[0, 1],
     }[name]
 
 
@@ -43,7 +46,8 @@ def test_scores_follow_their_definitions_for_every_trajectory_lead_and_channel(s
 @pytest.mark.parametrize("grid", [(7,), (7, 6), (5, 6, 4)])
 def test_scores_work_in_one_to_three_dimensions(score, grid):
     truth = torch.randn(2, 3, *grid, 2)
-    assert score(truth, truth.unsqueeze(1).repeat(1, 4, *[1] * (len(grid) + 2)), len(grid)).abs().max() == 0
+    perfect = score(truth, truth.unsqueeze(1).repeat(1, 4, *[1] * (len(grid) + 2)), len(grid))
+    torch.testing.assert_close(perfect, torch.full((2, 3, 2), 0.0 if score in ERRORS else 1.0))
 
 
 @pytest.mark.parametrize("score", ALL)
@@ -55,6 +59,13 @@ def test_equal_sizes_do_not_confuse_the_axes(score):
         for c in range(3):
             alone = score(truth[b : b + 1, ..., c : c + 1], forecast[b : b + 1, ..., c : c + 1], n_spatial_dims=2)
             torch.testing.assert_close(found[b, :, c], alone[0, :, 0])
+
+
+def test_correlation_does_not_see_shifts_and_scales_but_signs(truth):
+    forecast = torch.stack([2 * truth + 3, -truth, truth + 1])
+    for sign, x in zip((1.0, -1.0, 1.0), forecast, strict=True):
+        torch.testing.assert_close(scores.correlation(truth, x[:, None], 2), torch.full((3, 4, 2), sign))
+    assert scores.correlation(truth, torch.ones_like(truth)[:, None], 2).isnan().all()
 
 
 def test_mean_of_exchangeable_members_errs_less_than_a_member_as_theory_says():
