@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from autocast.nn.conditioning import Modulation
@@ -65,11 +66,41 @@ class Attention(nn.Module):
         self.out = nn.Linear(dim, dim)
 
     def forward(
-        self, x: Float[Tensor, "b n d"], cosines: Float[Tensor, "n p"], sines: Float[Tensor, "n p"]
+        self,
+        x: Float[Tensor, "b n d"],
+        cosines: Float[Tensor, "n p"],
+        sines: Float[Tensor, "n p"],
+        mask: Bool[Tensor, "b 1 n n"] | None = None,
     ) -> Float[Tensor, "b n d"]:
+        """With a `mask`, a point attends to those points that it is true for."""
         q, k, v = self.query_key_value(x).unflatten(2, (3, self._heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = rotate(self.norm(q), cosines, sines), rotate(self.norm(k), cosines, sines)
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.out(F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2))
+
+
+class Reach(nn.Module, ABC):
+    """Which points of a grid attend to which."""
+
+    @abstractmethod
+    def forward(self, attention: Attention, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """The attention of the points `x`, in row-major order."""
+
+
+class FullReach(Reach):
+    """Every point attends to every point."""
+
+    cosines: Tensor
+    sines: Tensor
+
+    def __init__(self, grid_shape: tuple[int, ...], periodic: tuple[bool, ...], *, n_pairs: int) -> None:
+        """`n_pairs` is half of the features of a head."""
+        super().__init__()
+        angles = rotary_angles(grid_shape, periodic, n_pairs)
+        self.register_buffer("cosines", angles.cos(), persistent=False)
+        self.register_buffer("sines", angles.sin(), persistent=False)
+
+    def forward(self, attention: Attention, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        return attention(x, self.cosines, self.sines)
 
 
 class TransformerBlock(nn.Module):
@@ -88,13 +119,33 @@ class TransformerBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, expansion * dim), nn.GELU(), nn.Linear(expansion * dim, dim))
 
     def forward(
-        self,
-        x: Float[Tensor, "b n d"],
-        condition: Float[Tensor, "b c"],
-        cosines: Float[Tensor, "n p"],
-        sines: Float[Tensor, "n p"],
+        self, x: Float[Tensor, "b n d"], condition: Float[Tensor, "b c"], reach: Reach
     ) -> Float[Tensor, "b n d"]:
         modulation = (vector[:, None] for vector in self.modulation(condition))
         scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = modulation
-        x = x + gate_1 * self.attention(torch.addcmul(shift_1, self.norm(x), scale_1), cosines, sines)
+        x = x + gate_1 * reach(self.attention, torch.addcmul(shift_1, self.norm(x), scale_1))
         return x + gate_2 * self.mlp(torch.addcmul(shift_2, self.norm(x), scale_2))
+
+
+class ImageAttention(nn.Module):
+    """Attention of every point of an image to every point, behind an adaptive norm and a gate that starts nearly shut.
+
+    Heads have about 64 features.
+    """
+
+    def __init__(
+        self, channels: int, *, grid_shape: tuple[int, ...], periodic: tuple[bool, ...], condition_features: int = 0
+    ) -> None:
+        """The number of `channels` is even."""
+        super().__init__()
+        heads = max(h for h in range(1, max(channels // 64, 1) + 1) if channels % (2 * h) == 0)
+        self.norm = nn.LayerNorm(channels, elementwise_affine=False)
+        self.modulation = Modulation(condition_features, channels, initial=(1.0, 0.0, 0.1))
+        self.attention = Attention(channels, heads)
+        self.reach = FullReach(grid_shape, periodic, n_pairs=channels // heads // 2)
+
+    def forward(self, x: Float[Tensor, "b c *s"], condition: Float[Tensor, "b d"]) -> Float[Tensor, "b c *s"]:
+        scale, shift, gate = (vector[:, None] for vector in self.modulation(condition))
+        points = x.flatten(2).transpose(1, 2)
+        y = gate * self.reach(self.attention, torch.addcmul(shift, self.norm(points), scale))
+        return x + y.transpose(1, 2).unflatten(2, x.shape[2:])

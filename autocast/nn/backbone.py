@@ -12,7 +12,8 @@ class Backbone(nn.Module, ABC):
     """A network from images to images on the same grid, told of a vector.
 
     Constructors take `(in_channels, out_channels, *, grid_shape, periodic, condition_features, <hyper-parameters>)`: a
-    configuration holds the hyper-parameters, the processor knows the rest.
+    configuration holds the hyper-parameters, the processor knows the rest. Among them are a `size`, which decides all
+    that are None (`autocast.nn.sizes`), and `gradient_checkpointing`, which trades time for memory in training.
     """
 
     @abstractmethod

@@ -11,6 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 _CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_TRANSPOSED: dict[int, Callable[..., nn.Module]] = {
+    1: nn.ConvTranspose1d,
+    2: nn.ConvTranspose2d,
+    3: nn.ConvTranspose3d,
+}
 _MEMORY_FORMATS = {3: torch.contiguous_format, 4: torch.channels_last, 5: torch.contiguous_format}
 
 
@@ -41,8 +46,15 @@ class _Wrap(torch.autograd.Function):
 
 
 def wrap(x: Float[Tensor, "b c *s"], axes: tuple[int, ...], width: int) -> Float[Tensor, "b c *sw"]:
-    """`x` with its periodic axes continued by `width` points on both sides."""
-    return _Wrap.apply(x, axes, width) if axes and width else x
+    """`x` with its periodic axes continued by `width` points on both sides, several times around if need be."""
+    if not axes or not width:
+        return x
+    if all(x.shape[axis] >= width for axis in axes):
+        return _Wrap.apply(x, axes, width)
+    for axis in axes:
+        n = x.shape[axis]
+        x = x.index_select(axis, torch.arange(-width, n + width, device=x.device) % n)
+    return x
 
 
 class Convolution(nn.Module):
@@ -60,6 +72,7 @@ class Convolution(nn.Module):
         *,
         periodic: tuple[bool, ...],
         stride: int = 1,
+        groups: int = 1,
         gain: float = 1.0,
     ) -> None:
         """`gain` scales the initial weights, and a `gain` other than 1 starts without an offset."""
@@ -67,7 +80,9 @@ class Convolution(nn.Module):
         self._width = kernel_size // 2
         self._axes = tuple(axis + 2 for axis, wraps in enumerate(periodic) if wraps)
         padding = tuple(0 if wraps else self._width for wraps in periodic)
-        self.convolution = _CONVOLUTIONS[len(periodic)](in_channels, out_channels, kernel_size, stride, padding)
+        self.convolution = _CONVOLUTIONS[len(periodic)](
+            in_channels, out_channels, kernel_size, stride, padding, groups=groups
+        )
         if gain != 1.0:
             with torch.no_grad():
                 self.convolution.weight.mul_(gain)
@@ -75,6 +90,36 @@ class Convolution(nn.Module):
 
     def forward(self, x: Float[Tensor, "b ci *s"]) -> Float[Tensor, "b co *so"]:
         return self.convolution(wrap(x, self._axes, self._width))
+
+
+class Halving(nn.Module):
+    """A linear map of each pair of points along every axis; an odd axis is continued by one point."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, periodic: tuple[bool, ...]) -> None:
+        super().__init__()
+        self._periodic = periodic
+        self.convolution = _CONVOLUTIONS[len(periodic)](in_channels, out_channels, 2, 2)
+
+    def forward(self, x: Float[Tensor, "b ci *s"]) -> Float[Tensor, "b co *sh"]:
+        for axis, wraps in enumerate(self._periodic, start=2):
+            if x.shape[axis] % 2:
+                first = x.narrow(axis, 0, 1)
+                x = torch.cat([x, first if wraps else torch.zeros_like(first)], dim=axis)
+        return self.convolution(x)
+
+
+class Doubling(nn.Module):
+    """A linear map of each point to a pair along every axis, cut to a given grid: the way back of `Halving`."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, n_axes: int) -> None:
+        super().__init__()
+        self.convolution = _TRANSPOSED[n_axes](in_channels, out_channels, 2, 2)
+
+    def forward(self, x: Float[Tensor, "b ci *sh"], grid_shape: tuple[int, ...]) -> Float[Tensor, "b co *s"]:
+        x = self.convolution(x)
+        for axis, n in enumerate(grid_shape, start=2):
+            x = x.narrow(axis, 0, n)
+        return x
 
 
 def channels_last(x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b c *s"]:

@@ -1,33 +1,38 @@
-"""Vision transformer over patches of one- to three-dimensional fields."""
+"""Vision transformer: patches that all attend to each other."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 
-from jaxtyping import Float
-from torch import Tensor, nn
-
-from autocast.errors import ConfigError
-from autocast.nn.attention import TransformerBlock, rotary_angles, wall_features
-from autocast.nn.backbone import Backbone
-from autocast.nn.conditioning import ConditionEmbedding, Modulation
-from autocast.nn.shuffle import pixel_shuffle, pixel_unshuffle
+from autocast.nn.attention import FullReach
+from autocast.nn.patches import PatchTransformer, check_heads, check_patch_size, fitting_patch_size, tokens_of
+from autocast.nn.sizes import check_positive, sized
 
 
-class ViT(Backbone):
-    """Patches as tokens, `depth` transformer blocks, patches again.
+@dataclass(frozen=True)
+class Hyper:
+    dim: int
+    depth: int
+    heads: int
+    patch_size: int = 4
 
-    Commutes with shifts by whole patches along periodic axes: places enter as differences (rotary), absolute ones only
-    on axes with ends.
+
+SIZES = {
+    "xs": Hyper(dim=64, depth=3, heads=2),
+    "s": Hyper(dim=128, depth=4, heads=4),
+    "m": Hyper(dim=256, depth=8, heads=4),
+    "l": Hyper(dim=512, depth=16, heads=8),
+    "xl": Hyper(dim=768, depth=24, heads=12),
+}
+
+
+class ViT(PatchTransformer):
+    """A transformer in which every patch attends to every patch.
 
     References:
         | An Image is Worth 16x16 Words (Dosovitskiy et al., 2020)
         | https://arxiv.org/abs/2010.11929
     """
-
-    cosines: Tensor
-    sines: Tensor
-    wall_features: Tensor
 
     def __init__(
         self,
@@ -37,52 +42,30 @@ class ViT(Backbone):
         grid_shape: tuple[int, ...],
         periodic: tuple[bool, ...],
         condition_features: int,
-        dim: int = 128,
-        depth: int = 4,
-        heads: int = 4,
-        patch_size: int = 4,
+        size: str = "s",
+        dim: int | None = None,
+        depth: int | None = None,
+        heads: int | None = None,
+        patch_size: int | None = None,
+        gradient_checkpointing: bool = False,
     ) -> None:
-        super().__init__()
-        _check(grid_shape, dim=dim, heads=heads, patch_size=patch_size)
-        self._patch_size = patch_size
-        self._tokens = tuple(n // patch_size for n in grid_shape)
-        points_per_patch = patch_size ** len(grid_shape)
-        features = dim if condition_features else 0
-        self.embedding = ConditionEmbedding(condition_features, features) if features else nn.Identity()
-        self.head = nn.Linear(in_channels * points_per_patch, dim)
-        self.blocks = nn.ModuleList(TransformerBlock(dim, heads, condition_features=features) for _ in range(depth))
-        self.norm = nn.LayerNorm(dim, elementwise_affine=False)
-        self.modulation = Modulation(features, dim, initial=(1.0, 0.0))
-        self.tail = nn.Linear(dim, out_channels * points_per_patch)
-
-        angles = rotary_angles(self._tokens, periodic, n_pairs=dim // heads // 2)
-        self.register_buffer("cosines", angles.cos(), persistent=False)
-        self.register_buffer("sines", angles.sin(), persistent=False)
-        self.register_buffer("wall_features", wall_features(self._tokens, periodic), persistent=False)
-        self.places = None if all(periodic) else nn.Linear(self.wall_features.shape[1], dim, bias=False)
-
-    def forward(self, x: Float[Tensor, "b ci *s"], condition: Float[Tensor, "b d"]) -> Float[Tensor, "b co *s"]:
-        condition = self.embedding(condition)
-        tokens = self.head(pixel_unshuffle(x, self._patch_size).flatten(2).transpose(1, 2))
-        if self.places is not None:
-            tokens = tokens + self.places(self.wall_features)
-        for block in self.blocks:
-            tokens = block(tokens, condition, self.cosines, self.sines)
-        scale, shift = self.modulation(condition)
-        tokens = self.tail(self.norm(tokens) * scale[:, None] + shift[:, None])
-        return pixel_shuffle(tokens.transpose(1, 2).unflatten(2, self._tokens), self._patch_size)
-
-
-def _check(grid_shape: tuple[int, ...], *, dim: int, heads: int, patch_size: int) -> None:
-    if patch_size < 1 or any(n % patch_size for n in grid_shape):
-        common = math.gcd(*grid_shape)
-        fitting = ", ".join(str(p) for p in range(1, common + 1) if common % p == 0)
-        raise ConfigError(
-            f"backbone.patch_size={patch_size} does not divide the grid {'x'.join(map(str, grid_shape))}. "
-            f"Sizes that fit: {fitting}."
-        )
-    if heads < 1 or dim % (2 * heads):
-        raise ConfigError(
-            f"backbone.dim={dim} with backbone.heads={heads}: dim must be a multiple of 2 * heads. "
-            f"Set dim={2 * max(heads, 1) * max(round(dim / 2 / max(heads, 1)), 1)}."
+        """What is None is the size's; patches are then smaller on grids that they do not divide, or that are small."""
+        hyper = sized(SIZES, size, dim=dim, depth=depth, heads=heads)
+        patch_size = fitting_patch_size(grid_shape, hyper.patch_size) if patch_size is None else patch_size
+        check_positive("a ViT", dim=hyper.dim, depth=hyper.depth)
+        check_patch_size(grid_shape, patch_size)
+        check_heads(hyper.dim, hyper.heads)
+        tokens, n_pairs = tokens_of(grid_shape, patch_size), hyper.dim // hyper.heads // 2
+        super().__init__(
+            in_channels,
+            out_channels,
+            grid_shape=grid_shape,
+            periodic=periodic,
+            condition_features=condition_features,
+            dim=hyper.dim,
+            depth=hyper.depth,
+            heads=hyper.heads,
+            patch_size=patch_size,
+            reaches=[FullReach(tokens, periodic, n_pairs=n_pairs)],
+            gradient_checkpointing=gradient_checkpointing,
         )

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from autocast.nn.convolution import Convolution, channels_last, resize, wrap
+from autocast.nn.convolution import Convolution, Doubling, Halving, channels_last, resize, wrap
 
 
 def test_wrap_continues_the_periodic_axes():
@@ -13,6 +13,13 @@ def test_wrap_continues_the_periodic_axes():
 
 def test_wrap_of_an_axis_with_one_point_repeats_it():
     torch.testing.assert_close(wrap(torch.tensor([[[3.0]]]), (2,), 1), torch.full((1, 1, 3), 3.0))
+
+
+@pytest.mark.parametrize(("n", "width"), [(1, 3), (2, 3), (2, 5)])
+def test_wrap_goes_around_several_times(n, width):
+    x = torch.randn(1, 1, 4, n)
+    expected = torch.cat([x] * (2 * width + 1), dim=3)[..., (n - width) % n :][..., : n + 2 * width]
+    torch.testing.assert_close(wrap(x, (3,), width), expected)
 
 
 @pytest.mark.parametrize("grid_shape", [(5,), (4, 3), (2, 3, 1)])
@@ -57,3 +64,30 @@ def test_resize_repeats_where_it_can():
     x = torch.randn(2, 3, 4, 6)
     torch.testing.assert_close(resize(x, (8, 12)), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
     assert resize(x, (7, 11)).shape == (2, 3, 7, 11)
+
+
+@pytest.mark.parametrize(("n", "wraps"), [(8, True), (7, True), (7, False), (1, True)])
+def test_halving_and_doubling_keep_the_grid(n, wraps):
+    down, up = Halving(2, 4, periodic=(wraps, True)), Doubling(4, 2, n_axes=2)
+    x = torch.randn(3, 2, n, 6)
+    coarse = down(x)
+    assert coarse.shape == (3, 4, (n + 1) // 2, 3)
+    assert up(coarse, (n, 6)).shape == x.shape
+
+
+def test_an_odd_axis_is_halved_with_its_first_point_or_nothing():
+    x = torch.tensor([[[3.0, 5.0, 7.0]]])
+    for wraps, last in ((True, 10.0), (False, 7.0)):
+        down = Halving(1, 1, periodic=(wraps,))
+        torch.nn.init.ones_(down.convolution.weight)
+        torch.nn.init.zeros_(down.convolution.bias)
+        assert down(x).tolist() == [[[8.0, last]]]
+
+
+def test_groups_keep_channels_apart():
+    depthwise = Convolution(4, 4, 3, periodic=(True,), groups=4)
+    x = torch.randn(1, 4, 8)
+    other = x.clone()
+    other[:, 0] += 1
+    changed = (depthwise(x) != depthwise(other)).any(2)[0]
+    assert changed.tolist() == [True, False, False, False]

@@ -42,10 +42,55 @@ def test_sizes_below_one_are_refused(option):
         build(**{option: 0})
 
 
-def test_a_kernel_that_reaches_around_the_coarsest_grid_is_refused():
-    with pytest.raises(ConfigError, match=r"kernel_size=7 reaches more than once around.*levels=3, 2 points"):
-        build(levels=3, kernel_size=7)
-    build(periodic=(False, False), levels=3, kernel_size=7)
+def test_a_kernel_may_reach_around_the_coarsest_grid():
+    network = build(levels=3, blocks=1, kernel_size=7)
+    assert network(torch.randn(2, 2, 8, 12), torch.empty(2, 0)).isfinite().all()
+
+
+def test_explicit_keys_do_not_depend_on_the_size():
+    keys = {"width": 8, "levels": 2, "blocks": 1, "kernel_size": 3, "attention": []}
+    shapes = [{name: p.shape for name, p in build(size=size, **keys).named_parameters()} for size in ("xs", "l")]
+    assert shapes[0] == shapes[1]
+    assert not any("attention" in name for name in shapes[0])
+
+
+def test_attention_follows_every_block_of_the_chosen_levels():
+    network = build(levels=3, blocks=2, attention=[1, 2])
+    names = {name.split(".attention.")[0] for name, _ in network.named_parameters() if ".attention." in name}
+    assert names == {f"{stack}.{i}" for stack in ("down_stacks.1", "down_stacks.2", "up_stacks.1") for i in (1, 3)}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("grid_shape", [(8,), (8, 12), (4, 8, 4)])
+def test_attention_connects_distant_points_and_commutes_with_shifts(grid_shape):
+    periodic = (True,) * len(grid_shape)
+    network = build(grid_shape, periodic, levels=1, blocks=1, kernel_size=1, attention=[0]).double()
+    x, nothing = torch.randn(1, 2, *grid_shape).double(), torch.empty(1, 0)
+    y, last = network(x, nothing), 1 + len(grid_shape)
+    torch.testing.assert_close(network(x.roll(3, last), nothing), y.roll(3, last))
+    nearer = x.clone()
+    nearer.select(last, 1).add_(1)
+    farther = x.clone()
+    farther.select(last, 2).add_(1)
+    one, two = (network(other, nothing).select(last, 0) for other in (nearer, farther))
+    assert (one - two).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("attention", "said"), [([3], r"attention=\[3\]: the levels are 0 .* to 2"), ([-1], "attention")]
+)
+def test_attention_at_a_level_that_is_not_there_is_refused(attention, said):
+    with pytest.raises(ConfigError, match=said):
+        build(levels=3, attention=attention)
+
+
+def test_a_size_with_fewer_levels_keeps_its_attention_to_those():
+    assert not any(".attention." in name for name, _ in build(size="m", levels=2).named_parameters())
+
+
+def test_attention_needs_an_even_width():
+    with pytest.raises(ConfigError, match=r"backbone.width=7: attention at level 0"):
+        build(width=7, attention=[0])
 
 
 def test_even_kernels_are_refused():

@@ -3,6 +3,7 @@ import torch
 
 from autocast.errors import ConfigError
 from autocast.nn.attention import rotary_angles, wall_features
+from autocast.nn.patches import fitting_patch_size
 from autocast.nn.vit import ViT
 
 
@@ -38,3 +39,13 @@ def test_only_axes_with_ends_have_places():
     assert wall_features((4, 6), (True, True)).shape == (24, 0)
     assert wall_features((4, 6), (True, False)).shape == (24, 8)
     assert build(periodic=(True, True)).places is None
+
+
+@pytest.mark.parametrize(
+    ("grid_shape", "patch_size"),
+    [((64, 64), 4), ((32, 48), 4), ((16, 24), 2), ((8, 8), 1), ((30, 60), 3), ((13, 64), 1)],
+)
+def test_patches_leave_some_of_them_along_each_axis(grid_shape, patch_size):
+    assert fitting_patch_size(grid_shape, 4) == patch_size
+    network = build(grid_shape, patch_size=None)
+    assert network.head.in_features == 2 * patch_size**2
