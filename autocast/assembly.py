@@ -16,7 +16,7 @@ from autocast.autoencoders.decoder import Decoder
 from autocast.autoencoders.encoder import Encoder
 from autocast.data.normaliser import Normaliser
 from autocast.emulators import AutoencoderModel, EncoderProcessorDecoder, FrozenAutoencoder
-from autocast.errors import CheckpointError
+from autocast.errors import CheckpointError, ConfigError
 from autocast.processors.processor import Processor
 from autocast.types import EncodedSpec, FieldSpec
 
@@ -47,14 +47,21 @@ def assemble_emulator(  # noqa: PLR0913
     n_steps_input: int,
     n_steps_output: int,
     stride: int = 1,
+    n_windows: int = 1,
     frozen: bool = False,
 ) -> EncoderProcessorDecoder:
-    """An emulator of the fields that `spec` describes; `frozen` leaves its autoencoder alone in training."""
+    """An emulator of the fields that `spec` describes; `frozen` leaves its autoencoder alone in training.
+
+    Raises:
+        ConfigError: If it is to be trained on several windows, and its processor cannot unroll.
+    """
     autoencoder = _autoencoder(encoder, bottleneck, decoder, spec)
     encoded = encoded_spec(autoencoder, spec, n_steps_input, n_steps_output)
+    built = processor(encoded)
+    _check_unrolls(built, n_windows)
     return EncoderProcessorDecoder(
         FrozenAutoencoder(autoencoder) if frozen else autoencoder,
-        processor(encoded),
+        built,
         spec=spec,
         normaliser=normaliser,
         latent_normaliser=Normaliser.identity(encoded.n_channels),
@@ -74,7 +81,8 @@ def build_blank(kind: str, model: Callable[..., Any], spec: FieldSpec, windows: 
         kind: "ae" for an autoencoder alone; anything else is an emulator.
         model: `assemble_autoencoder` or `assemble_emulator`, given everything that a config knows.
         spec: Of the fields.
-        windows: `n_steps_input`, `n_steps_output` and `stride` of an emulator.
+        windows: `n_steps_input`, `n_steps_output` and `stride` of an emulator, and `n_windows` if it is trained on more
+            than one.
     """
     fields: dict[str, Any] = {"spec": spec, "normaliser": Normaliser.identity(spec.n_channels)}
     if kind == "ae":
@@ -86,6 +94,7 @@ def build_blank(kind: str, model: Callable[..., Any], spec: FieldSpec, windows: 
         n_steps_input=windows["n_steps_input"],
         n_steps_output=windows["n_steps_output"],
         stride=windows["stride"],
+        n_windows=windows.get("n_windows", 1),
         frozen=True,
     )
 
@@ -98,6 +107,14 @@ def _autoencoder(
 ) -> Autoencoder:
     built = encoder(spec)
     return Autoencoder(built, bottleneck(), decoder(built) if decoder else built.mirror())
+
+
+def _check_unrolls(processor: Processor, n_windows: int) -> None:
+    if n_windows > 1 and not processor.can_unroll:
+        raise ConfigError(
+            f"training.n_windows={n_windows}: {type(processor).__name__} learns one window at a time. "
+            "Set training.n_windows=1, or a processor that forecasts in one network call, such as direct or ensemble."
+        )
 
 
 def encoded_spec(autoencoder: Autoencoder, spec: FieldSpec, n_steps_input: int, n_steps_output: int) -> EncodedSpec:
@@ -114,6 +131,7 @@ def encoded_spec(autoencoder: Autoencoder, spec: FieldSpec, n_steps_input: int, 
         n_frames_output=n_steps_output if merged else 1,
         n_scalars=spec.n_scalars,
         n_constant_channels=spec.n_constant_fields,
+        boundary=spec.boundary,
     )
 
 

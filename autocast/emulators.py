@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,14 +10,18 @@ from torch import Tensor, nn
 
 from autocast import layout
 from autocast.autoencoders.autoencoder import Autoencoder
+from autocast.autoencoders.latent_moments import LatentStatistics
 from autocast.data.normaliser import Normaliser, fit_normaliser
-from autocast.data.statistics import Moments
+from autocast.data.statistics import Moments, Statistics
 from autocast.generative.noise import Noise
 from autocast.losses.reconstruction import mse
 from autocast.metrics.deterministic import vrmse
 from autocast.processors.processor import Processor
-from autocast.rollout import rollout
-from autocast.types import Batch, Condition, EncodedBatch, FieldSpec
+from autocast.rollout import AMBIENT, ENCODE_ONCE, LATENT, rollout
+from autocast.types import Batch, Condition, EncodedBatch, FieldSpec, LatentBatch
+
+Step = Callable[[Tensor], Tensor]
+"""From encoded steps to the next ones."""
 
 
 class FrozenAutoencoder(Autoencoder):
@@ -69,6 +73,10 @@ class AutoencoderModel(nn.Module):
         """VRMSE of the reconstruction in physical units."""
         x = batch.input_fields
         return {"vrmse": vrmse(x, self.reconstruct(x)[:, None], self.spec.n_spatial_dims).mean()}
+
+    def to_latents(self, x: Tensor) -> Tensor:
+        """`(B, T, *S, C)` physical to latents `(B, T', *S', C')`, as they come: not normalised."""
+        return self.autoencoder.encode(self.normaliser.normalise(x))
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """`(B, T, *S, C)` in physical units, through the autoencoder and back."""
@@ -150,24 +158,54 @@ class EncoderProcessorDecoder(nn.Module):
         """Whether encoded frames differ from fields, so that a rollout can stay in the latent space."""
         return self.autoencoder.encoder.grid_shape != self.spec.grid_shape
 
+    @property
+    def rollout_mode(self) -> str:
+        """How it is rolled out unless told otherwise: in the latent space where there is one."""
+        return ENCODE_ONCE if self.compresses else AMBIENT
+
     # -- encoding -------------------------------------------------------------------------------------------------
 
     def encode_fields(self, x: Tensor) -> Tensor:
         """`(B, T, *S, C)` physical to `(B, T', *S', C')` encoded and normalised."""
-        return self._per_frame(self.latent_normaliser.normalise, self.autoencoder.encode(self.normaliser.normalise(x)))
+        return self.normalise_latents(self.to_latents(x))
 
     def decode_fields(self, z: Tensor) -> Tensor:
         """The inverse of `encode_fields`, as far as the autoencoder allows."""
-        z = self._per_frame(self.latent_normaliser.denormalise, z)
+        return self.from_latents(self.denormalise_latents(z))
+
+    def to_latents(self, x: Tensor) -> Tensor:
+        """`(B, T, *S, C)` physical to `(B, T', *S', C')` as the autoencoder gives it, as caches hold it."""
+        return self.autoencoder.encode(self.normaliser.normalise(x))
+
+    def from_latents(self, z: Tensor) -> Tensor:
+        """The inverse of `to_latents`, as far as the autoencoder allows."""
         return self.normaliser.denormalise(self.autoencoder.decode(z))
+
+    def normalise_latents(self, z: Tensor) -> Tensor:
+        """What the autoencoder gives to what the processor works on."""
+        return self._per_frame(self.latent_normaliser.normalise, z)
+
+    def denormalise_latents(self, z: Tensor) -> Tensor:
+        """The inverse of `normalise_latents`."""
+        return self._per_frame(self.latent_normaliser.denormalise, z)
 
     def encode(self, batch: Batch) -> EncodedBatch:
         """A batch as the processor sees it. A trained-along autoencoder gets gradients from the inputs only."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_autoencoder):
-            inputs = self.encode_fields(batch.input_fields)
+            inputs = self.normalise_latents(self._latents(batch, batch.input_fields))
         with torch.no_grad():
-            outputs = self.encode_fields(batch.output_fields)
+            outputs = self.normalise_latents(self._output_latents(batch))
         return EncodedBatch(inputs, outputs, self.condition(batch.scalars, batch.constant_fields))
+
+    def _latents(self, batch: Batch, frames: Tensor) -> Tensor:
+        """Frames of a batch as the autoencoder gives them; those of a batch of latents are that already."""
+        return frames if isinstance(batch, LatentBatch) else self.to_latents(frames)
+
+    def _output_latents(self, batch: Batch) -> Tensor:
+        """Outputs of one window or several, each by itself: an encoder may merge the frames that it gets."""
+        n_windows = batch.output_fields.shape[1] // self.n_steps_output
+        windows = batch.output_fields.unflatten(1, (n_windows, -1)).flatten(0, 1)
+        return self._latents(batch, windows).unflatten(0, (-1, n_windows)).flatten(1, 2)
 
     def condition(self, scalars: Tensor | None, constant_fields: Tensor | None) -> Condition:
         """Normalised scalars `(B, K)`, and constant fields `(B, *S, Cc)` averaged onto the processor's grid."""
@@ -175,7 +213,7 @@ class EncoderProcessorDecoder(nn.Module):
             scalars = self.scalar_normaliser.normalise(scalars)
         if constant_fields is not None and self.constant_normaliser is not None:
             constant_fields = self.constant_normaliser.normalise(constant_fields)
-            constant_fields = _resample(constant_fields, self.autoencoder.encoder.grid_shape)
+            constant_fields = layout.average_onto(constant_fields, self.autoencoder.encoder.grid_shape)
         return Condition(scalars, constant_fields)
 
     def _per_frame(self, scale: Any, z: Tensor) -> Tensor:
@@ -183,19 +221,21 @@ class EncoderProcessorDecoder(nn.Module):
         return scale(z.unflatten(-1, (-1, self.autoencoder.encoder.n_channels))).flatten(-2)
 
     @torch.no_grad()
-    def fit_latents(self, batches: Iterator[Batch]) -> None:
-        """Measures the encoded channels' mean and std, and the scale of their increments, on training batches."""
+    def fit_latents(self, batches: Iterator[Batch], known: LatentStatistics | Statistics | None = None) -> None:
+        """Measures the scale of the encoded channels' increments on training batches, and their mean and std as well
+        where those are not `known`."""
         n_channels = self.autoencoder.encoder.n_channels
         frames, increments = Moments(n_channels), Moments(n_channels)
         for batch in batches:
             x, y = (
-                layout.split_frames(self.autoencoder.encode(self.normaliser.normalise(fields)), n_channels)
-                for fields in (batch.input_fields.to(self.device), batch.output_fields.to(self.device))
+                layout.split_frames(self._latents(batch, fields.to(self.device)), n_channels)
+                for fields in (batch.input_fields, batch.output_fields[:, : self.n_steps_output])
             )
             frames.add(x.cpu().numpy())
             increments.add((y - x[:, -1:]).cpu().numpy())
         if self.compresses:
-            scale = fit_normaliser("zscore", frames.mean, frames.std)
+            source = frames if known is None else known
+            scale = fit_normaliser("zscore", source.mean, source.std)
             self.latent_normaliser.load_state_dict(scale.state_dict())
         increment = torch.from_numpy(increments.rms).to(self.device)
         self.processor.set_increment_scale((increment / self.latent_normaliser.std).float())
@@ -214,7 +254,12 @@ class EncoderProcessorDecoder(nn.Module):
         return {"loss": total, "prediction": prediction, "reconstruction": reconstruction}
 
     def validation_scores(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
-        """VRMSE of one member's first window in physical units."""
+        """VRMSE of one member's first window in physical units; of latents, in their space."""
+        batch = batch.first_outputs(self.n_steps_output)
+        if isinstance(batch, LatentBatch):
+            encoded = self.encode(batch)
+            drawn = self.processor.sample(encoded.inputs, encoded.condition, noise)[:, None]
+            return {"latent_vrmse": vrmse(encoded.outputs, drawn, self.spec.n_spatial_dims).mean()}
         prediction = self.predict(batch.input_fields, noise, batch.scalars, batch.constant_fields)
         return {"vrmse": vrmse(batch.output_fields, prediction[:, None], self.spec.n_spatial_dims).mean()}
 
@@ -244,6 +289,7 @@ class EncoderProcessorDecoder(nn.Module):
         scalars: Tensor | None = None,
         constant_fields: Tensor | None = None,
         truth: Tensor | None = None,  # noqa: ARG002
+        mode: str | None = None,
     ) -> Iterator[Tensor]:
         """Streams an ensemble forecast window by window.
 
@@ -256,31 +302,41 @@ class EncoderProcessorDecoder(nn.Module):
             scalars: `(B, K)`
             constant_fields: `(B, *S, Cc)`
             truth: Not looked at.
+            mode: One of `autocast.rollout.ROLLOUTS`; None is `rollout_mode`. With "latent", `x` and what is yielded are
+                latents as caches hold them.
 
         Yields:
             `(B, M, t, *S, C)` in physical units, `n_steps` steps in all.
         """
+        windows = {AMBIENT: self._ambient, ENCODE_ONCE: self._encode_once, LATENT: self._latent}
         n_members = 1 if self.deterministic else n_members
         numbers = range(x.shape[0]) if trajectory is None else [int(i) for i in trajectory]
         noise = Noise([(seed, i, member) for i in numbers for member in range(n_members)])
         condition = self.condition(scalars, constant_fields).repeat(n_members)
-        for window in self._windows(x, n_steps, n_members, condition, noise):
-            yield layout.unfold_members(window, n_members)
 
-    def _windows(self, x: Tensor, n_steps: int, n_members: int, condition: Condition, noise: Noise) -> Iterator[Tensor]:
-        """Windows `(B*M, t, *S, C)`. The input is encoded once for all members."""
-
-        def latent_step(z: Tensor) -> Tensor:
+        def step(z: Tensor) -> Tensor:
             return self.processor.sample(z, condition, noise)
 
-        def ambient_step(fields: Tensor) -> Tensor:
-            return self.decode_fields(latent_step(self.encode_fields(fields)))
+        for window in windows[mode or self.rollout_mode](x, n_steps, n_members, step):
+            yield layout.unfold_members(window, n_members)
 
-        if self.compresses:
-            z = self.encode_fields(x).repeat_interleave(n_members, dim=0)
-            yield from (self.decode_fields(window) for window in rollout(latent_step, z, n_steps))
-        else:
-            yield from rollout(ambient_step, x.repeat_interleave(n_members, dim=0), n_steps)
+    def _ambient(self, x: Tensor, n_steps: int, n_members: int, step: Step) -> Iterator[Tensor]:
+        """Windows `(B*M, t, *S, C)`, each decoded and encoded again to make the next one."""
+
+        def ambient_step(fields: Tensor) -> Tensor:
+            return self.decode_fields(step(self.encode_fields(fields)))
+
+        return rollout(ambient_step, x.repeat_interleave(n_members, dim=0), n_steps)
+
+    def _encode_once(self, x: Tensor, n_steps: int, n_members: int, step: Step) -> Iterator[Tensor]:
+        """Windows decoded from a rollout of latents. The input is encoded once for all members."""
+        z = self.encode_fields(x).repeat_interleave(n_members, dim=0)
+        return (self.decode_fields(window) for window in rollout(step, z, n_steps))
+
+    def _latent(self, z: Tensor, n_steps: int, n_members: int, step: Step) -> Iterator[Tensor]:
+        """Windows of latents from latents."""
+        z = self.normalise_latents(z).repeat_interleave(n_members, dim=0)
+        return (self.denormalise_latents(window) for window in rollout(step, z, n_steps))
 
     def rollout(
         self,
@@ -318,15 +374,3 @@ class EncoderProcessorDecoder(nn.Module):
             raise ValueError(
                 f"{argument}= has {found} of the {len(names)} that this emulator knows: {', '.join(names)}"
             )
-
-
-def _resample(fields: Tensor, grid_shape: tuple[int, ...]) -> Tensor:
-    """`(B, *S, C)` averaged onto a coarser grid."""
-    if tuple(fields.shape[1:-1]) == tuple(grid_shape):
-        return fields
-    pool: tuple[Any, ...] = (
-        nn.functional.adaptive_avg_pool1d,
-        nn.functional.adaptive_avg_pool2d,
-        nn.functional.adaptive_avg_pool3d,
-    )
-    return pool[len(grid_shape) - 1](fields.movedim(-1, 1), grid_shape).movedim(1, -1)

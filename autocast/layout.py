@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def frames_to_images(x: Tensor) -> Tensor:
@@ -26,9 +28,9 @@ def channels_to_steps(x: Tensor, n_steps: int) -> Tensor:
     return rearrange(x, "b (t c) ... -> b t ... c", t=n_steps)
 
 
-def merge_frames(x: Tensor) -> Tensor:
-    """`(B, T, *S, C)` to `(B, 1, *S, T*C)`: all frames in the channels of one step."""
-    return rearrange(x, "b t ... c -> b 1 ... (t c)")
+def merge_frames(x: Tensor, n_steps: int = 1) -> Tensor:
+    """`(B, n_steps*F, *S, C)` to `(B, n_steps, *S, F*C)`: frames in the channels of a step; by default all in one."""
+    return rearrange(x, "b (t f) ... c -> b t ... (f c)", t=n_steps)
 
 
 def split_frames(x: Tensor, n_channels: int) -> Tensor:
@@ -44,6 +46,18 @@ def fold_members(x: Tensor) -> Tensor:
 def unfold_members(x: Tensor, n_members: int) -> Tensor:
     """`(B*M, ...)` to `(B, M, ...)`."""
     return x.unflatten(0, (-1, n_members))
+
+
+def average_onto(fields: Tensor, grid_shape: tuple[int, ...]) -> Tensor:
+    """`(B, *S, C)` averaged onto a coarser grid, `(B, *S', C)`."""
+    if tuple(fields.shape[1:-1]) == tuple(grid_shape):
+        return fields
+    pool: tuple[Any, ...] = (
+        nn.functional.adaptive_avg_pool1d,
+        nn.functional.adaptive_avg_pool2d,
+        nn.functional.adaptive_avg_pool3d,
+    )
+    return pool[len(grid_shape) - 1](fields.movedim(-1, 1), grid_shape).movedim(1, -1)
 
 
 def space_axes(n_spatial_dims: int) -> tuple[int, ...]:

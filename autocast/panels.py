@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from autocast.runs.caches import processor_command
 from autocast.runs.console import Screen, file_size
 from autocast.runs.job import Job, Outcome
 
 if TYPE_CHECKING:
+    from autocast.autoencoders.latent_moments import LatentStatistics
     from autocast.data.datamodule import FieldDataModule
     from autocast.data.inspect import DatasetReport
+    from autocast.data.latents_manifest import LatentsManifest
     from autocast.data.simulate import SimulationSummary
     from autocast.evaluation.forecast_file import Plan
     from autocast.evaluation.result import EvaluationResult
     from autocast.evaluation.settings import EvaluationSettings
     from autocast.evaluation.verdict import Finding
     from autocast.training.fit import FitSummary
+    from autocast.training.gate.report import GateReport
     from autocast.training.progress import Display
 
 Rows = list[tuple[str, str]]
@@ -59,14 +64,69 @@ def trained(job: Job, summary: FitSummary) -> Outcome:
     return Outcome(summary=figures, rows=rows, next_command=then, products=[file])
 
 
+def measured(outcome: Outcome, statistics: LatentStatistics, file: Path) -> Outcome:
+    """The closing panel of an autoencoder's training: how much of its latents says something."""
+    active = f"{statistics.n_active} of {_count(statistics.n_channels, 'channel')} active"
+    row = ("latents", f"{active} · participation ratio {statistics.participation_ratio:.3g}")
+    figures = {"n_active": statistics.n_active, "participation_ratio": round(statistics.participation_ratio, 3)}
+    return replace(
+        outcome,
+        summary={**outcome.summary, "latents": figures},
+        rows=[*outcome.rows, row],
+        products=[*outcome.products, file],
+    )
+
+
+def caching(job: Job, model: Any, datamodule: FieldDataModule, device: str) -> Rows:
+    """The opening panel of a cache of latents."""
+    encoder = model.autoencoder.encoder
+    shape = " × ".join(str(n) for n in (*encoder.grid_shape, encoder.n_channels))
+    source = job.config["autoencoder_checkpoint"]
+    return [
+        ("data", _data(datamodule)),
+        ("latents", f"{type(encoder).__name__} of {source} · {shape} a frame · {job.config['dtype']}"),
+        ("in", str(job.config["latents"])),
+        ("on", device),
+    ]
+
+
+def cached(job: Job, manifest: LatentsManifest) -> Outcome:
+    """The closing panel of a cache of latents."""
+    files = [manifest.file(split) for split in manifest.splits]
+    n_trajectories, n_frames = sum(map(len, manifest.splits.values())), sum(map(sum, manifest.splits.values()))
+    n_bytes = sum(file.stat().st_size for file in files)
+    rows = [
+        ("latents", f"{_count(n_trajectories, 'trajectory', 'trajectories')} · {_count(n_frames, 'frame')}"),
+        ("in", f"{manifest.directory} · {file_size(n_bytes)} as {manifest.dtype}"),
+    ]
+    figures = {
+        "latents": str(manifest.directory),
+        "dtype": manifest.dtype,
+        "n_trajectories": n_trajectories,
+        "n_frames": n_frames,
+        "n_bytes": n_bytes,
+    }
+    then = processor_command(job.config)
+    return Outcome(figures, rows, then, [manifest.directory / "manifest.json"])
+
+
+def checked(report: GateReport) -> Outcome:
+    """What the sanity gate found: check, result and figure, and below them what to do."""
+    rows: Rows = []
+    for found in report.results:
+        rows.append((found.check, f"{found.result:<8} {found.figure}"))
+        rows += [("", f"{'':<8} {found.advice}")] if found.advice else []
+    return Outcome(report.to_dict(), [*rows, ("in all", report.summary)])
+
+
 def evaluation(model: Any, datamodule: FieldDataModule, settings: EvaluationSettings, device: str) -> Rows:
     """The opening panel of an evaluation."""
     n_members = 1 if model.deterministic else settings.n_members
     length = "to the end" if settings.n_steps is None else f"{settings.n_steps} steps"
-    n = datamodule.split("test").n_trajectories
+    n, mode = datamodule.split("test").n_trajectories, f" · {settings.rollout}" if settings.rollout else ""
     return [
         ("data", _data(datamodule)),
-        ("rollout", f"{n} test trajectories · {_count(n_members, 'member')} · {length} · seed {settings.seed}"),
+        ("rollout", f"{n} test trajectories · {_count(n_members, 'member')} · {length} · seed {settings.seed}{mode}"),
         ("against", "the truth" if model.reconstructs else ", ".join(settings.baselines) or "nothing"),
         ("on", device),
     ]
@@ -79,7 +139,8 @@ def evaluated(job: Job, result: EvaluationResult, findings: list[Finding], repor
     rows += [("scores", f"{directory / 'metrics.csv'}, {directory / 'rollout_metrics.csv'}"), ("report", str(report))]
     verdict = [{"topic": f.topic, "mark": f.mark, "text": f.text} for f in findings]
     then = f"open {report}" if result.reconstructs else _forecast_command(job, deterministic=result.deterministic)
-    products = [directory / name for name in ("metrics.csv", "rollout_metrics.csv", "report.html")]
+    tables = ("metrics.csv", "rollout_metrics.csv", *(("latents.csv",) if result.latents is not None else ()))
+    products = [directory / name for name in (*tables, "report.html")]
     return Outcome({"scores": headline(result), "verdict": verdict}, rows, then, products)
 
 
@@ -211,7 +272,7 @@ def _model(job: Job, model: Any) -> str:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     parts = job.config["model"]
     words = [_class_name(parts["encoder"])]
-    if job.kind == "epd":
+    if job.kind != "ae":
         source = job.config["autoencoder_checkpoint"]
         words = [f"latent of {source} (frozen)"] if source else words
         words += [_class_name(parts["processor"]), _class_name(parts["processor"].get("backbone", {}))]
@@ -226,12 +287,17 @@ def _recipe(config: dict[str, Any]) -> str:
     words = [
         length,
         f"batch {config['datamodule']['batch_size']}",
+        _unrolled(config["datamodule"].get("n_windows", 1)),  # an older config lacks it
         f"{_class_name(optimizer['algorithm']).lower()} {optimizer['learning_rate']:g}",
         f"ema {ema:g}" if ema else "",
         str(trainer["precision"]),
         f"seed {config['seed']}",
     ]
     return " · ".join(word for word in words if word)
+
+
+def _unrolled(n_windows: int) -> str:
+    return f"unrolled over {n_windows} windows" if n_windows > 1 else ""
 
 
 def _device(config: dict[str, Any]) -> str:

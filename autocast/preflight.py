@@ -7,20 +7,37 @@ from pathlib import Path
 from typing import Any
 
 from autocast.data.headers import DatasetHeader, describe
+from autocast.data.latents_manifest import MANIFEST_FILE, check_latents, read_complete
 from autocast.errors import AutocastError, DataError
 from autocast.runs.build import build
 from autocast.runs.directory import TRAIN, RunDirectory, run_of_file
+from autocast.runs.parents import Parent
 from autocast.runs.place import Place, read_config
 from autocast.runs.problems import Problem
-from autocast.runs.request import Request
+from autocast.runs.request import SLURM, Request
 from autocast.types import FieldSpec
 
 FIELDS = ("channel_names", "grid_shape", "boundary")
 SPLITS = {"train": "training", "valid": "validation", "test": "evaluation"}
-
-
+NEEDED = {"eval": ["train", "test"], "train-eval": ["train", "valid", "test"], "cache-latents": ["train"]}
+"""Splits that a command uses; a training its own and the validation's."""
+UNCHECKED = {
+    "eval": "the names of scores and baselines",
+    "cache-latents": "that the autoencoder has been trained, and compresses",
+}
+UNCHECKED_MODEL = "that the model can be built for these fields"
+"""What only torch can tell of a command; the last is of all others."""
 TRAINED_WITH = ("n_steps_input", "n_steps_output", "stride")
 """Settings of `datamodule` that a model was trained with and an evaluation keeps."""
+
+
+def data_digest(path: str) -> str:
+    """What tells a data set from others.
+
+    Raises:
+        DataError: There is none.
+    """
+    return describe(path).digest
 
 
 def preflight(
@@ -39,26 +56,29 @@ def preflight(
         header = describe(path)
     except DataError as error:
         return [Problem("datamodule.data_path", str(error))], []
-    problems = [*_missing_splits(header, request.command), *_short_trajectories(header, config)]
+    problems = list(_missing_splits(header, request.command))
+    if request.command != "cache-latents":  # frames are encoded one by one
+        problems += _short_trajectories(header, config)
     if header.spec is None:
         return problems, [f"{path}: shapes and names are in a .pt file, which is read at the start"]
-    quick = request.dry_run or request.detach
-    if request.command == "eval":
-        problems += _misfits(config, header.spec, place)
-        if quick:
-            return problems, ["the names of scores and baselines: needs torch, done at the start"]
-        return [*problems, *_settings_problems(config["eval"])], []
-    problems += _other_fields(config, header.spec)
-    if quick:
-        return problems, ["that the model can be built for these fields: needs torch, done at the start"]
-    if eval_config is not None:
-        problems += _settings_problems(eval_config["eval"])
-    return problems or list(_model_problems(config, header.spec, place)), []
+    problems += (
+        _misfits(config, header.spec, place) if request.command == "eval" else _other_fields(config, header.spec)
+    )
+    if request.command not in ("eval", "cache-latents"):
+        problems += _other_latents(config, header.digest, place, awaited=request.mode == SLURM)
+    if request.dry_run or request.detach:
+        return problems, [f"{UNCHECKED.get(request.command, UNCHECKED_MODEL)}: needs torch, done at the start"]
+    if request.command == "eval" or eval_config is not None:
+        problems += _settings_problems((eval_config or config)["eval"])
+    if request.command == "eval" or problems:
+        return problems, []
+    if request.command == "cache-latents":
+        return list(_encoder_problems(Path(config["autoencoder_checkpoint"]))), []
+    return list(_model_problems(config, header.spec, place)), []
 
 
 def _missing_splits(header: DatasetHeader, command: str) -> Iterator[Problem]:
-    needed = {"eval": ["train", "test"], "train-eval": ["train", "valid", "test"]}.get(command, ["train", "valid"])
-    for split in needed:
+    for split in NEEDED.get(command, ["train", "valid"]):
         if split not in header.splits:
             there = ", ".join(header.splits)
             yield Problem(str(header.path), f"has no {split} split, which {SPLITS[split]} needs. There are: {there}")
@@ -66,11 +86,13 @@ def _missing_splits(header: DatasetHeader, command: str) -> Iterator[Problem]:
 
 def _short_trajectories(header: DatasetHeader, config: Mapping[str, Any]) -> Iterator[Problem]:
     data = config["datamodule"]
-    span = (data["n_steps_input"] + data["n_steps_output"] - 1) * data["stride"] + 1
+    keys = "datamodule.n_steps_input, n_steps_output, stride"
     for name, split in header.splits.items():
+        n_windows = 1 if name == "test" else data.get("n_windows", 1)
+        span = (data["n_steps_input"] + n_windows * data["n_steps_output"] - 1) * data["stride"] + 1
         if 0 < split.n_steps < span:
             message = f"windows span {span} frames, but {header.path}, {name}, has trajectories of {split.n_steps}"
-            yield Problem("datamodule.n_steps_input, n_steps_output, stride", message)
+            yield Problem(f"{keys}, training.n_windows" if n_windows > 1 else keys, message)
 
 
 def _misfits(config: Mapping[str, Any], spec: FieldSpec, place: Place) -> Iterator[Problem]:
@@ -101,6 +123,52 @@ def _other_fields(config: Mapping[str, Any], spec: FieldSpec) -> Iterator[Proble
     for what, theirs, ours in _differences(trained, spec, FIELDS):
         message = f"was trained on fields with {what} {theirs}; those of {spec.dataset_name} have {ours}"
         yield Problem("autoencoder_checkpoint", f"{message}. Train an autoencoder on this data set: autocast ae")
+
+
+def _other_latents(config: Mapping[str, Any], digest: str, place: Place, *, awaited: bool) -> Iterator[Problem]:
+    """A cache that is not there, not complete, or of another encoder or other data; one that is still to be made is
+    looked at when the job starts."""
+    if not config.get("latents"):
+        return
+    cache = Parent.of("latents", Path(config["latents"]) / MANIFEST_FILE, awaited=awaited)
+    autoencoder = Parent.of("autoencoder_checkpoint", Path(config["autoencoder_checkpoint"]), awaited=awaited)
+    known = _first_encoder(place)
+    if cache.pending or (autoencoder.pending and not known):
+        return
+    try:
+        manifest = read_complete(config["latents"])
+        if manifest is None:
+            message = f"there is no cache in {config['latents']}. Make one: autocast cache-latents --autoencoder RUN"
+            yield Problem("latents", message)
+        else:
+            check_latents(manifest, checkpoint_sha256=known or autoencoder.sha256(), data_digest=digest)
+    except AutocastError as error:
+        yield Problem("latents", str(error).removeprefix("latents "))
+
+
+def _first_encoder(place: Place) -> str | None:
+    """The digest of the autoencoder that a run which goes on was started with: whatever became of it since, the run's
+    own checkpoint holds it."""
+    run = RunDirectory(place.saved.parent) if place.saved else None
+    if run is None or not run.run_file(place.kind, TRAIN).is_file():
+        return None
+    parents = run.run_record(place.kind, TRAIN)["parents"]
+    return next((parent["sha256"] for parent in parents if parent["role"] == "autoencoder_checkpoint"), None)
+
+
+def _encoder_problems(checkpoint: Path) -> Iterator[Problem]:
+    """An encoder that was never trained, or that only moves axes."""
+    from autocast.assembly import build_blank, read_checkpoint
+    from autocast.training.latent_cache import check_trained
+
+    if not checkpoint.is_file():  # it is still to be trained, and the job waits for it
+        return
+    try:
+        record = read_checkpoint(checkpoint)["autocast"]
+        parts, spec = build(record["config"]["model"]), FieldSpec.from_dict(record["spec"])
+        check_trained(build_blank(record["kind"], parts, spec, record["config"]["datamodule"]), checkpoint)
+    except AutocastError as error:
+        yield Problem("autoencoder_checkpoint", str(error))
 
 
 def _differences(trained: FieldSpec, spec: FieldSpec, names: Sequence[str]) -> Iterator[tuple[str, Any, Any]]:

@@ -7,6 +7,11 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+AMBIENT, ENCODE_ONCE, LATENT = "ambient", "encode_once", "latent"
+ROLLOUTS = (AMBIENT, ENCODE_ONCE, LATENT)
+"""What an emulator carries from window to window: fields, which it encodes every time; latents, of which it decodes
+every window; latents, from encoded frames to encoded frames."""
+
 
 def rollout(step: Callable[[Tensor], Tensor], x: Tensor, n_steps: int) -> Iterator[Tensor]:
     """Yields the windows `(B, To, *S, C)` of a rollout of `n_steps` steps, the last one cut to fit.

@@ -96,6 +96,13 @@ class EncodedSpec:
     n_frames_output: int = 1
     n_scalars: int = 0
     n_constant_channels: int = 0
+    boundary: tuple[str, ...] = ()
+    """The kind of each spatial axis, as in `FieldSpec`; empty where nobody knows."""
+
+    @property
+    def boundary_kinds(self) -> tuple[str, ...]:
+        """The kinds of ends that the grid has; a periodic axis has none."""
+        return tuple(kind for kind in (WALL, OPEN) if kind in self.boundary)
 
     @property
     def n_channels_input(self) -> int:
@@ -148,6 +155,10 @@ class Batch:
     def size(self) -> int:
         return self.input_fields.shape[0]
 
+    def first_outputs(self, n_steps: int) -> Batch:
+        """The batch with its first `n_steps` output steps only."""
+        return dataclasses.replace(self, output_fields=self.output_fields[:, :n_steps])
+
     def to(self, device: Any, non_blocking: bool = False) -> Batch:
         return self.map(lambda x: x.to(device, non_blocking=non_blocking))
 
@@ -158,7 +169,12 @@ class Batch:
         """A batch with `function` applied to each of its tensors."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         mapped: dict[str, Any] = {name: None if x is None else function(x) for name, x in values.items()}
-        return Batch(**mapped)
+        return type(self)(**mapped)
+
+
+@dataclass(frozen=True)
+class LatentBatch(Batch):
+    """Windows of encoded frames as the autoencoder gives them, not normalised; constant fields are on their grid."""
 
 
 @dataclass(frozen=True)

@@ -7,53 +7,85 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from autocast import panels
+from autocast import gatekeeper, panels
 from autocast.errors import LaunchError
-from autocast.preflight import preflight
+from autocast.preflight import data_digest, preflight
+from autocast.runs import ranks
 from autocast.runs.build import build
 from autocast.runs.console import Screen
 from autocast.runs.directory import default_output_base, find_run, run_of_file
 from autocast.runs.environment import read_environment, recorded_targets_allowed
+from autocast.runs.identity import sha256
 from autocast.runs.job import Job, Outcome
 from autocast.signals import StoppedError
 
 if TYPE_CHECKING:
+    from autocast.autoencoders.latent_moments import LatentStatistics
     from autocast.data.datamodule import FieldDataModule
+    from autocast.data.latents import LatentDataModule
     from autocast.emulators import EncoderProcessorDecoder
     from autocast.runs.using import ForecastRequest
     from autocast.training.fit import Recipe
 
 __all__ = [
-    "evaluate", "forecast", "inspect", "load_model", "preflight", "simulate", "train_autoencoder", "train_epd",
+    "cache_latents", "check", "data_digest", "evaluate", "forecast", "inspect", "load_model", "preflight", "simulate",
+    "train_autoencoder", "train_epd", "train_processor",
 ]  # fmt: skip
 
 LATENT_BATCHES = 32
-"""Training batches on which the scales of latents and increments are measured."""
+"""Training batches on which the scales of increments are measured, and those of latents that are not known."""
 
 
 def train_autoencoder(job: Job) -> Outcome:
     """Trains an autoencoder of the fields."""
-    datamodule = _open_data(job)
-    model = build(job.config["model"], spec=datamodule.spec, normaliser=datamodule.normaliser)
-    return _train(job, model, datamodule)
+    start = _start_autoencoder(job)
+    outcome = _train(job, start)
+    return outcome if ranks.rank() else _measure_latents(job, start.datamodule, outcome)
 
 
 def train_epd(job: Job) -> Outcome:
     """Trains an emulator, in the latent space of a trained autoencoder where the config names one."""
-    from autocast.assembly import load_autoencoder
+    return _train(job, _start_epd(job))
 
+
+def cache_latents(job: Job) -> Outcome:
+    """Encodes every trajectory of the data once, with a trained autoencoder."""
+    from autocast.training.latent_cache import cache_latents as fill
+
+    config, checkpoint = job.config, Path(job.config["autoencoder_checkpoint"])
     datamodule = _open_data(job)
-    source = job.config["autoencoder_checkpoint"]
-    model = _new_emulator(job.config, datamodule, frozen=source is not None)
-    if job.resume_from is None:  # else the checkpoint holds all of it
-        if source is not None:
-            load_autoencoder(model, Path(source))
-        model.fit_latents(itertools.islice(datamodule.train_dataloader(), LATENT_BATCHES))
-    return _train(job, model, datamodule)
+    model, device = _load(checkpoint), _device()
+    job.header(panels.caching(job, model, datamodule, device))
+    with panels.Progress(job.console, "encoding") as progress:
+        listen = _listener(job, progress)
+        manifest = fill(
+            model.to(device),
+            datamodule,
+            Path(config["latents"]),
+            checkpoint=checkpoint,
+            checkpoint_sha256=sha256(checkpoint),
+            dtype=config["dtype"],
+            batch_size=config["batch_size"],
+            progress=lambda done, total: listen("progress", {"done": done, "total": total}),
+        )
+    return panels.cached(job, manifest)
+
+
+def train_processor(job: Job) -> Outcome:
+    """Trains a processor on cached latents; what is saved is a complete emulator of the fields."""
+    return _train(job, _start_processor(job))
+
+
+def check(job: Job) -> Outcome:
+    """The sanity gate on what a training would start with; nothing is trained or written."""
+    start = STARTS[job.kind](job)
+    _initialise(job, start.model)
+    device = _device(job.config["trainer"]["accelerator"])
+    return panels.checked(gatekeeper.examine(start.model, start.datamodule, device=device))
 
 
 def evaluate(job: Job) -> Outcome:
@@ -150,6 +182,64 @@ def load_model(run: str | Path) -> EncoderProcessorDecoder:
         return _load(file if file.is_file() else directory.checkpoint_file(kind))
 
 
+class _Start(NamedTuple):
+    """What a training starts with."""
+
+    model: Any
+    datamodule: FieldDataModule
+    """Its windows are trained on."""
+    pictured: FieldDataModule
+    """Pictures of the work are of these fields."""
+
+
+def _start_autoencoder(job: Job) -> _Start:
+    datamodule = _open_data(job)
+    model = build(job.config["model"], spec=datamodule.spec, normaliser=datamodule.normaliser)
+    return _Start(model, datamodule, datamodule)
+
+
+def _start_epd(job: Job) -> _Start:
+    from autocast.assembly import load_autoencoder
+
+    datamodule = _open_data(job)
+    source = job.config["autoencoder_checkpoint"]
+    model = _new_emulator(job.config, datamodule, frozen=source is not None)
+    if job.resume_from is None:  # else the checkpoint holds all of it
+        if source is not None:
+            load_autoencoder(model, Path(source))
+        batches = itertools.islice(datamodule.train_dataloader(), LATENT_BATCHES)
+        model.fit_latents(batches, _known_latents(source, datamodule))
+    return _Start(model, datamodule, datamodule)
+
+
+def _start_processor(job: Job) -> _Start:
+    from autocast.assembly import load_autoencoder
+
+    fields = _open_data(job)
+    latents = _open_latents(job, fields)
+    model = _new_emulator(job.config, fields, frozen=True)
+    if job.resume_from is None:  # else the checkpoint holds all of it
+        load_autoencoder(model, Path(job.config["autoencoder_checkpoint"]))
+        model.fit_latents(itertools.islice(latents.train_dataloader(), LATENT_BATCHES), latents.statistics)
+    return _Start(model, latents, fields)
+
+
+STARTS: dict[str, Callable[[Job], _Start]] = {
+    "ae": _start_autoencoder,
+    "epd": _start_epd,
+    "processor": _start_processor,
+}
+"""By the kind that is trained."""
+
+
+def _initialise(job: Job, model: Any) -> None:
+    """The weights that a training starts from, if they are another run's."""
+    from autocast.assembly import load_weights, read_checkpoint
+
+    if job.init_from is not None and job.resume_from is None:
+        load_weights(model, read_checkpoint(job.init_from), job.init_from)
+
+
 def _load(file: Path, config: Mapping[str, Any] | None = None) -> Any:
     """A trained model from its checkpoint alone. Settings of use, such as a sampler's number of steps, may come from
     another config than the one that it was trained with."""
@@ -174,6 +264,7 @@ def _new_emulator(config: Mapping[str, Any], datamodule: FieldDataModule, *, fro
         n_steps_input=datamodule.n_steps_input,
         n_steps_output=datamodule.n_steps_output,
         stride=datamodule.steps.stride,
+        n_windows=datamodule.steps.n_windows,
         frozen=frozen,
     )
 
@@ -184,20 +275,39 @@ def _open_data(job: Job) -> FieldDataModule:
 
     L.seed_everything(job.config["seed"], verbose=False)
     datamodule = build(job.config["datamodule"])
-    known = job.directory.run_record(job.kind, job.stage).get("data_digest")
+    known = job.recorded("data_digest")
     if known not in (None, datamodule.digest):
         job.console.note(f"{datamodule.header.path}: not the data that this run was started with (another digest)")
     job.record(data_digest=datamodule.digest, spec=datamodule.spec.to_dict())
     return datamodule
 
 
-def _train(job: Job, model: Any, datamodule: FieldDataModule) -> Outcome:
-    from autocast.assembly import load_weights, read_checkpoint
+def _open_latents(job: Job, fields: FieldDataModule) -> LatentDataModule:
+    """The cache of the run's autoencoder and data, read by the settings that the fields would be."""
+    leaf = {
+        **job.config["datamodule"],
+        "_target_": "autocast.data.latents.LatentDataModule",
+        "data_path": job.config["latents"],
+        "checkpoint_sha256": _encoder_digest(job),
+        "data_digest": fields.digest,
+    }
+    return build(leaf)
+
+
+def _encoder_digest(job: Job) -> str:
+    """Of the autoencoder that the run was started with: whatever became of it since, the run's own checkpoint holds
+    it."""
+    parents = job.recorded("parents") or []
+    known = (parent["sha256"] for parent in parents if parent["role"] == "autoencoder_checkpoint")
+    return next(known, None) or sha256(Path(job.config["autoencoder_checkpoint"]))
+
+
+def _train(job: Job, start: _Start) -> Outcome:
     from autocast.training.checkpoints import newest_valid
     from autocast.training.fit import Destination, fit
 
-    if job.init_from is not None and job.resume_from is None:
-        load_weights(model, read_checkpoint(job.init_from), job.init_from)
+    model, datamodule, pictured = start
+    _initialise(job, model)
     resume_from = job.resume_from
     if resume_from is not None and resume_from.parent == job.directory.checkpoints_dir(job.kind):
         resume_from = newest_valid(resume_from.parent)
@@ -206,13 +316,14 @@ def _train(job: Job, model: Any, datamodule: FieldDataModule) -> Outcome:
         directory=job.directory.kind_dir(job.kind),
         main_file=job.directory.checkpoint_file(job.kind),
         config=job.config,
-        spec=datamodule.spec.to_dict(),
+        spec=model.spec.to_dict(),
     )
     job.header(panels.training(job, model, datamodule))
+    gatekeeper.guard(job, model, datamodule, device=_device(job.config["trainer"]["accelerator"]))
     summary = fit(
         model,
         datamodule,
-        _recipe(job, datamodule),
+        _recipe(job, datamodule, pictured),
         destination,
         resume_from=resume_from,
         stop=job.stop,
@@ -222,7 +333,42 @@ def _train(job: Job, model: Any, datamodule: FieldDataModule) -> Outcome:
     return panels.trained(job, summary)
 
 
-def _recipe(job: Job, datamodule: FieldDataModule) -> Recipe:
+def _measure_latents(job: Job, datamodule: FieldDataModule, outcome: Outcome) -> Outcome:
+    """Statistics of the latents over the training split, with the weights that others will load."""
+    from autocast.training.latent_statistics import latent_statistics, write_latent_statistics
+
+    checkpoint = job.directory.checkpoint_file(job.kind)
+    model = _load(checkpoint, job.config).to(_device(job.config["trainer"]["accelerator"]))
+    with panels.Progress(job.console, "measuring latents") as progress:
+
+        def show(done: int, total: int) -> None:
+            progress.update(done, total)
+            if job.stop.reason:
+                raise StoppedError(job.stop.reason, outcome.summary["epochs"], outcome.summary["steps"])
+
+        split = datamodule.split("train")
+        statistics = latent_statistics(model, split, batch_size=datamodule.batch_size, progress=show)
+    file = write_latent_statistics(
+        statistics,
+        job.directory.latent_statistics_file,
+        checkpoint_sha256=sha256(checkpoint),
+        data_digest=datamodule.digest,
+    )
+    return panels.measured(outcome, statistics, file)
+
+
+def _known_latents(checkpoint: str | None, datamodule: FieldDataModule) -> LatentStatistics | None:
+    """What the training of an autoencoder measured, if it was with these weights and on this data."""
+    from autocast.training.latent_statistics import read_latent_statistics
+
+    run = run_of_file(Path(checkpoint)) if checkpoint else None
+    if checkpoint is None or run is None:
+        return None
+    digest = sha256(Path(checkpoint))
+    return read_latent_statistics(run.latent_statistics_file, checkpoint_sha256=digest, data_digest=datamodule.digest)
+
+
+def _recipe(job: Job, datamodule: FieldDataModule, pictured: FieldDataModule) -> Recipe:
     from autocast.evaluation.samples import draw_samples
     from autocast.training.checkpoints import CheckpointSettings
     from autocast.training.fit import Recipe
@@ -232,7 +378,7 @@ def _recipe(job: Job, datamodule: FieldDataModule) -> Recipe:
     optimizer = config["optimizer"]
     checkpoint = CheckpointSettings(**config["checkpoint"])
     callbacks = {name: build(leaf) for name, leaf in config["callbacks"].items()}
-    draw = functools.partial(draw_samples, trajectories=datamodule.split("valid"))
+    draw = functools.partial(draw_samples, trajectories=pictured.split("valid"))
     return Recipe(
         trainer=build(config["trainer"]),
         optimizer=functools.partial(build(optimizer["algorithm"]), lr=optimizer["learning_rate"]),
@@ -241,8 +387,15 @@ def _recipe(job: Job, datamodule: FieldDataModule) -> Recipe:
         loggers=_loggers(job),
         checkpoint=checkpoint,
         augment=datamodule.augmentation,
+        curriculum=_curriculum(config),
         seed=config["seed"],
     )
+
+
+def _curriculum(config: Mapping[str, Any]) -> Any:
+    """Of an emulator; an autoencoder has no windows to unroll."""
+    leaf = config["training"]["curriculum"] if "training" in config else None
+    return build(leaf) if leaf else None
 
 
 def _loggers(job: Job) -> dict[str, Any]:

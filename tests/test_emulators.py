@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 
 import pytest
@@ -15,14 +16,17 @@ from autocast.autoencoders.deep_compression import DeepCompressionEncoder
 from autocast.autoencoders.identity import IdentityEncoder
 from autocast.autoencoders.permute_concat import PermuteConcatEncoder
 from autocast.data.normaliser import Normaliser
+from autocast.data.statistics import Moments
 from autocast.emulators import AutoencoderModel, EncoderProcessorDecoder
-from autocast.errors import CheckpointError
+from autocast.errors import CheckpointError, ConfigError
 from autocast.generative.noise import Noise
 from autocast.generative.samplers import Euler
+from autocast.layout import average_onto
 from autocast.nn.unet import UNet
 from autocast.processors.direct import Direct
+from autocast.processors.ensemble import Ensemble
 from autocast.processors.flow_matching import FlowMatching
-from autocast.types import Batch, FieldSpec
+from autocast.types import Batch, FieldSpec, LatentBatch
 
 SPEC = FieldSpec(
     "toy", ("u", "v"), ("m/s", "K"), ("x", "y"), (8, 12), (1.0, 1.5), ("periodic", "wall"), 0.1, ("nu",), ("mask",)
@@ -67,7 +71,7 @@ def make_batch() -> Batch:
 
 
 def forecast(
-    emulator: EncoderProcessorDecoder, batch: Batch, rows: slice = slice(None), **settings: int
+    emulator: EncoderProcessorDecoder, batch: Batch, rows: slice = slice(None), **settings: int | str
 ) -> torch.Tensor:
     windows = emulator.forecast(
         batch.input_fields[rows],
@@ -153,6 +157,66 @@ def test_latents_are_scaled_to_unit_moments() -> None:
     assert (emulator.processor.increment_scale > 0).all()
 
 
+def encoded(emulator: EncoderProcessorDecoder, batch: Batch) -> LatentBatch:
+    """The batch as a cache of latents holds it."""
+    return LatentBatch(
+        emulator.to_latents(batch.input_fields),
+        emulator.to_latents(batch.output_fields),
+        scalars=batch.scalars,
+        constant_fields=average_onto(batch.constant_fields, emulator.autoencoder.encoder.grid_shape),
+    )
+
+
+def test_latents_train_as_their_fields_do() -> None:
+    emulator, other, batch = make_emulator(), make_emulator(), make_batch()
+    latents = encoded(emulator, batch)
+    emulator.fit_latents(iter([batch]))
+    other.fit_latents(iter([latents]))
+    torch.testing.assert_close(emulator.state_dict(), other.state_dict())
+    noise = [(0, i) for i in range(N_BATCH)]
+    torch.testing.assert_close(emulator.loss(batch, Noise(noise)), other.loss(latents, Noise(noise)))
+
+
+def test_training_on_latents_neither_encodes_nor_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    emulator = make_emulator()
+    latents = encoded(emulator, make_batch())
+    monkeypatch.setattr(emulator.autoencoder.encoder, "encode", None)
+    monkeypatch.setattr(emulator.autoencoder.decoder, "decode", None)
+    noise = Noise([(0, i) for i in range(N_BATCH)])
+    emulator.loss(latents, noise)["loss"].backward()
+    assert emulator.validation_scores(latents, noise).keys() == {"latent_vrmse"}
+    assert all(p.grad is None for p in emulator.autoencoder.parameters())
+
+
+def test_known_statistics_are_taken_instead_of_those_of_a_few_batches() -> None:
+    emulator = make_emulator()
+    moments = Moments(6)
+    moments.mean += 3.0
+    emulator.fit_latents(iter([make_batch()]), moments)
+    torch.testing.assert_close(emulator.latent_normaliser.mean, torch.full((6,), 3.0))
+
+
+def test_modes_of_a_rollout_are_one_loop_in_three_spaces() -> None:
+    emulator, batch = make_emulator(), make_batch()
+    once, ambient = (forecast(emulator, batch, n_members=2, mode=mode) for mode in ("encode_once", "ambient"))
+    assert torch.equal(once, forecast(emulator, batch, n_members=2))
+    torch.testing.assert_close(once[:, :, :N_OUTPUT], ambient[:, :, :N_OUTPUT])
+    assert not torch.allclose(once[:, :, N_OUTPUT:], ambient[:, :, N_OUTPUT:])
+    latents = encoded(emulator, batch)
+    windows = list(
+        emulator.forecast(
+            latents.input_fields,
+            5,
+            n_members=2,
+            scalars=latents.scalars,
+            constant_fields=latents.constant_fields,
+            mode="latent",
+        )
+    )
+    decoded = [emulator.from_latents(window.flatten(0, 1)).unflatten(0, (N_BATCH, 2)) for window in windows]
+    torch.testing.assert_close(torch.cat(decoded, dim=2), once)
+
+
 def test_scalars_and_constant_fields_change_a_forecast() -> None:
     emulator, batch = make_emulator(), make_batch()
     known = {"scalars": batch.scalars, "constant_fields": batch.constant_fields}
@@ -206,3 +270,49 @@ def test_an_autoencoder_forecasts_the_truth_encoded_and_decoded() -> None:
     found = torch.cat(windows, dim=2)
     assert found.shape == (N_BATCH, 1, N_OUTPUT, 8, 12, 2)
     torch.testing.assert_close(found[:, 0], model.reconstruct(batch.output_fields))
+
+
+def unrolled_batch(n_windows: int) -> Batch:
+    batch = make_batch()
+    return dataclasses.replace(batch, output_fields=torch.cat([batch.output_fields] * n_windows, dim=1))
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_each_window_is_encoded_by_itself(encoder: str) -> None:
+    emulator, batch = make_emulator(encoder, DIRECT), unrolled_batch(3)
+    outputs = emulator.encode(batch).outputs
+    windows = outputs.split(outputs.shape[1] // 3, dim=1)
+    for window in windows:
+        torch.testing.assert_close(window, emulator.encode(make_batch()).outputs)
+
+
+def test_one_window_of_several_is_scored_and_scales_increments() -> None:
+    noise = functools.partial(Noise, [(0, i) for i in range(N_BATCH)])
+    scores, scales = [], []
+    for batch in (make_batch(), unrolled_batch(2)):
+        emulator = make_emulator(processor=DIRECT)
+        emulator.fit_latents(iter([batch]))
+        scores.append(emulator.validation_scores(batch, noise())["vrmse"])
+        scales.append(emulator.processor.increment_scale)
+    torch.testing.assert_close(*scores)
+    torch.testing.assert_close(*scales)
+
+
+@pytest.mark.parametrize("n_windows", [1, 2])
+def test_encoder_calls_do_not_grow_with_the_members(n_windows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    n_rows = []
+    for n_members in (2, 8):
+        emulator = make_emulator(processor=functools.partial(Ensemble, backbone=UNET, n_members_train=n_members))
+        encoder, seen = emulator.autoencoder.encoder, []
+        encode = encoder.encode
+        monkeypatch.setattr(encoder, "encode", lambda x, encode=encode, seen=seen: (seen.append(len(x)), encode(x))[1])
+        emulator.loss(unrolled_batch(n_windows), Noise([(0, i) for i in range(N_BATCH)]))["loss"].backward()
+        n_rows.append(seen)
+    assert n_rows == [[N_BATCH, n_windows * N_BATCH]] * 2
+
+
+def test_a_processor_that_cannot_unroll_is_refused() -> None:
+    normaliser = Normaliser.identity(2)
+    sizes = {"n_steps_input": N_INPUT, "n_steps_output": N_OUTPUT, "n_windows": 2}
+    with pytest.raises(ConfigError, match=r"training.n_windows=2: FlowMatching learns one window at a time"):
+        assemble_emulator(IdentityEncoder, IdentityBottleneck, FLOW, spec=SPEC, normaliser=normaliser, **sizes)

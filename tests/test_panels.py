@@ -16,7 +16,7 @@ CONFIG = {
     "trainer": {"max_epochs": 1, "max_steps": -1, "precision": "32-true"},
     "optimizer": {"algorithm": {"_target_": "torch.optim.AdamW"}, "learning_rate": 1e-3},
     "callbacks": {},
-    "datamodule": {"batch_size": 4, "data_path": "data sets/waves"},
+    "datamodule": {"batch_size": 4, "n_windows": 1, "data_path": "data sets/waves"},
     "seed": 1,
 }
 
@@ -34,7 +34,9 @@ def datamodule() -> Any:
 
 
 def evaluated(**facts: Any) -> str:
-    result: Any = SimpleNamespace(windows=None, **{"reconstructs": False, "deterministic": False, **facts})
+    result: Any = SimpleNamespace(
+        windows=None, **{"reconstructs": False, "deterministic": False, "latents": None, **facts}
+    )
     return panels.evaluated(job(), result, [], Path("outputs/rd/00/eval/report.html")).next_command
 
 
@@ -57,6 +59,12 @@ def test_a_reconstruction_is_compared_with_the_truth_alone(reconstructs: bool, s
 def test_the_length_of_a_training(trainer: dict, said: str):
     config = {**CONFIG, "trainer": {**CONFIG["trainer"], **trainer}}
     assert panels._recipe(config).split(" · ")[0] == said
+
+
+def test_an_unrolled_training_says_so():
+    config = {**CONFIG, "datamodule": {**CONFIG["datamodule"], "n_windows": 3}}
+    assert "batch 4 · unrolled over 3 windows · adamw" in panels._recipe(config)
+    assert "unrolled" not in panels._recipe(CONFIG)
 
 
 def test_the_next_command_asks_only_an_ensemble_for_members():

@@ -55,6 +55,7 @@ def test_the_run_directory_holds_what_it_should(trained: Path) -> None:
         "encoder_processor_decoder.yaml",
         "encoder_processor_decoder.ckpt",
         "ae/checkpoints/last.ckpt",
+        "ae/latent_statistics.json",
         "epd/metrics.jsonl",
         "eval/config.yaml",
         "eval/metrics.csv",
@@ -75,6 +76,17 @@ def test_a_stage_records_where_it_comes_from(trained: Path, dataset: Path) -> No
     assert [parent["role"] for parent in record["parents"]] == ["autoencoder_checkpoint"]
     assert record["spec"]["channel_names"] == ["u", "v"]
     assert {"uid", "argv", "packages", "seeds", "signature"} <= record.keys()
+
+
+def test_latents_are_scaled_by_what_the_autoencoder_s_training_measured(trained: Path) -> None:
+    done = json.loads((trained / ".autocast/ae/train/DONE.json").read_text())
+    measured = json.loads((trained / "ae/latent_statistics.json").read_text())
+    assert measured["checkpoint_sha256"] == done["products"]["autoencoder.ckpt"]["sha256"]
+    assert "ae/latent_statistics.json" in done["products"]
+    assert measured["n_frames"] == 6 * 10
+    scale = autocast.load(str(trained)).latent_normaliser
+    torch.testing.assert_close(scale.mean, torch.tensor(measured["mean"]))
+    torch.testing.assert_close(scale.std, torch.tensor(measured["std"]))
 
 
 def test_one_line_of_metrics_per_epoch(trained: Path) -> None:
@@ -221,6 +233,7 @@ def test_an_autoencoder_is_evaluated_by_itself(dataset: Path, tmp_path: Path) ->
     assert run(Request("eval", ("eval.video=false",), workdir=tmp_path / "a")) == 0
     models = {row["model"] for row in _rows(tmp_path / "a/eval/rollout_metrics.csv")}
     assert models == {"model"}
+    assert [row["active"] for row in _rows(tmp_path / "a/eval/latents.csv")] == ["True"] * 16
 
 
 def test_an_end_to_end_emulator_and_the_ensemble_train(dataset: Path, tmp_path: Path) -> None:
@@ -266,6 +279,31 @@ def test_a_finished_run_says_so_and_a_longer_one_goes_on(dataset: Path, tmp_path
 def test_what_cannot_be_built_is_refused_before_anything_is_written(dataset: Path, tmp_path: Path) -> None:
     words = ("model.encoder.widths=[8,8,8,8,8,8]", "model.encoder.blocks=[1,1,1,1,1,1]")
     assert run(Request("ae", words, dataset=str(dataset), workdir=tmp_path / "no")) == 2
+    assert not (tmp_path / "no").exists()
+
+
+def test_an_unrolled_training_is_evaluated_like_any_other(dataset: Path, tmp_path: Path) -> None:
+    unrolled = ("training=unrolled", "training.n_windows=3", "training.curriculum.every=1", "model.processor=direct")
+    assert run(Request("epd", (*SMALL_EPD, *unrolled), dataset=str(dataset), workdir=tmp_path / "u")) == 0
+    words = ("eval.video=false", "eval.metrics=[vrmse]", "eval.baselines=[persistence]", "eval.n_steps=5")
+    assert run(Request("eval", words, workdir=tmp_path / "u")) == 0
+    assert {int(row["lead_time"]) for row in _rows(tmp_path / "u/eval/rollout_metrics.csv")} == set(range(1, 6))
+    assert autocast.load(str(tmp_path / "u")).n_steps_output == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("training.n_windows=2",), "training.n_windows=2: FlowMatching learns one window at a time"),
+        (("training.n_windows=10", "model.processor=direct"), "windows span 11 frames, but"),
+    ],
+)
+def test_what_cannot_be_unrolled_is_refused(
+    dataset: Path, tmp_path: Path, words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(Request("epd", words, dataset=str(dataset), workdir=tmp_path / "no")) == 2
+    output = capsys.readouterr()
+    assert told in " ".join((output.out + output.err).split())
     assert not (tmp_path / "no").exists()
 
 

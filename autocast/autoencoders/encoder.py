@@ -21,16 +21,25 @@ class Encoder(nn.Module, ABC):
         grid_shape: the grid of an encoded step.
         periodic: which axes of that grid are periodic.
         merges_frames: whether all frames become the channels of one encoded step.
+        latent_bound: what no encoded value exceeds in size; None where there is no such bound.
     """
 
     merges_frames: ClassVar[bool]
 
-    def __init__(self, spec: FieldSpec, *, n_channels: int, grid_shape: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        spec: FieldSpec,
+        *,
+        n_channels: int,
+        grid_shape: tuple[int, ...],
+        latent_bound: float | None = None,
+    ) -> None:
         super().__init__()
         self.spec = spec
         self.n_channels = n_channels
         self.grid_shape = grid_shape
         self.periodic = spec.periodic
+        self.latent_bound = latent_bound
 
     @abstractmethod
     def encode(self, x: Float[Tensor, "b t *s c"]) -> Float[Tensor, "b te *se ce"]:

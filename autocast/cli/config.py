@@ -16,7 +16,7 @@ def show(
         list[str] | None,
         typer.Argument(
             metavar="[COMMAND] [OVERRIDES]...",
-            help="ae, epd (default), train-eval, eval or simulate; then overrides.",
+            help="ae, cache-latents, processor, epd (default), train-eval, eval or simulate; then overrides.",
             show_default=False,
         ),
     ] = None,

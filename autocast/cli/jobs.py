@@ -1,4 +1,4 @@
-"""Commands that run jobs: `ae`, `epd`, `train-eval`, `eval`."""
+"""Commands that run jobs: `ae`, `cache-latents`, `processor`, `epd`, `train-eval`, `eval`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from autocast.cli.building import build
 
 USELESS = {
     "ae": ("autoencoder", "single_allocation"),
+    "cache-latents": ("check", "resume_from", "no_resume", "init_from", "preset", "single_allocation"),
+    "processor": ("single_allocation",),
     "epd": ("single_allocation",),
     "train-eval": (),
-    "eval": ("autoencoder", "resume_from", "no_resume", "init_from", "preset", "single_allocation"),
+    "eval": ("check", "autoencoder", "resume_from", "no_resume", "init_from", "preset", "single_allocation"),
 }
 """Options that a command has no use for."""
 
@@ -38,6 +40,7 @@ def start(
     single_allocation: options.SingleAllocation = False,
     detach: options.Detach = False,
     dry_run: options.DryRun = False,
+    check: options.Check = False,
     json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -65,6 +68,7 @@ def start(
         single_allocation=single_allocation,
         detach=detach,
         dry_run=dry_run,
+        check=check,
         json=json,
         verbose=verbose,
     )

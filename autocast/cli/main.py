@@ -16,6 +16,8 @@ from autocast.version import __version__
 COMMANDS = {
     "demo": ("autocast.cli.demo", "Simulate, train, evaluate and report in a few minutes, on a laptop."),
     "ae": ("autocast.cli.jobs", "Train an autoencoder."),
+    "cache-latents": ("autocast.cli.jobs", "Encode a data set once, with a trained autoencoder."),
+    "processor": ("autocast.cli.jobs", "Train a processor on cached latents: an emulator."),
     "epd": ("autocast.cli.jobs", "Train an encoder-processor-decoder: an emulator."),
     "train-eval": ("autocast.cli.jobs", "Train an emulator, then evaluate it (its overrides follow ::eval::)."),
     "eval": ("autocast.cli.jobs", "Score a trained run: metrics, rollouts, videos, report."),

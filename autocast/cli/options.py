@@ -137,6 +137,10 @@ DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Check everything and show what would run; write nothing.", rich_help_panel=HOW),
 ]
+Check = Annotated[
+    bool,
+    typer.Option("--check", help="The sanity gate alone: can this model learn? Write nothing.", rich_help_panel=HOW),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.", rich_help_panel=HOW)]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="With --dry-run: the whole config.", rich_help_panel=HOW)

@@ -14,7 +14,9 @@ def resume(
     run: options.Run,
     overrides: options.Overrides = None,
     *,
-    kind: Annotated[str | None, typer.Option(metavar="ae|epd", help="Which one, where several are unfinished.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(metavar="ae|epd|processor", help="Which one, where several are unfinished.")
+    ] = None,
     output_base: options.OutputBase = None,
     mode: Annotated[
         str | None,

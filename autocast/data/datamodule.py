@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -35,7 +36,7 @@ class FieldDataModule(L.LightningDataModule):
     Args:
         data_path: Directory of the data set.
         n_steps_input: Ti, the steps that a model is given.
-        n_steps_output: To, the steps that it is compared with.
+        n_steps_output: To, the steps that it forecasts at once.
         batch_size: Windows in a global batch, that is of all ranks together.
         stride: Frames from one step of a window to the next.
         n_workers: Processes that read windows from disk. Splits in memory need none and get none.
@@ -43,7 +44,11 @@ class FieldDataModule(L.LightningDataModule):
         augment: Makes the augmentation of training batches out of the data set's `FieldSpec`; see `augmentation`.
         seed: With the epoch it gives the order of the training windows.
         memory_limit: A split of at most so many GB (as float32) is kept in memory.
+        n_windows: Consecutive outputs that a model is compared with: training and validation batches have `n_windows *
+            n_steps_output` output steps, those of "test" one output.
     """
+
+    batch_type: type[Batch] = Batch
 
     def __init__(  # noqa: PLR0913
         self,
@@ -58,15 +63,20 @@ class FieldDataModule(L.LightningDataModule):
         augment: Callable[[FieldSpec], Augmentation] | None = None,
         seed: int = 42,
         memory_limit: float = 2.0,
+        n_windows: int = 1,
     ):
         super().__init__()
         _check_positive(
-            n_steps_input=n_steps_input, n_steps_output=n_steps_output, batch_size=batch_size, stride=stride
+            n_steps_input=n_steps_input,
+            n_steps_output=n_steps_output,
+            batch_size=batch_size,
+            stride=stride,
+            n_windows=n_windows,
         )
         if normalisation not in NORMALISATIONS:
             raise ConfigError(f"datamodule.normalisation={normalisation}: there are {', '.join(NORMALISATIONS)}.")
         self.header: DatasetHeader = describe(data_path)
-        self.steps = Steps(n_steps_input, n_steps_output, stride)
+        self.steps = Steps(n_steps_input, n_steps_output, stride, n_windows)
         self.batch_size = batch_size
         self.n_workers = n_workers
         self.normalisation = normalisation
@@ -124,7 +134,10 @@ class FieldDataModule(L.LightningDataModule):
 
     def windows(self, split: str) -> WindowDataset:
         if split not in self._windows:
-            self._windows[split] = WindowDataset(self.split(split), self.steps, in_memory=self.in_memory(split))
+            steps = dataclasses.replace(self.steps, n_windows=1) if split == "test" else self.steps
+            self._windows[split] = WindowDataset(
+                self.split(split), steps, in_memory=self.in_memory(split), batch_type=self.batch_type
+            )
         return self._windows[split]
 
     def in_memory(self, split: str = "train") -> bool:

@@ -14,13 +14,14 @@ from typing import Any
 import h5py
 import yaml
 
+from autocast.data import latents_manifest
 from autocast.data.torch_archive import read_tensor_headers
 from autocast.data.well_header import WellHeader, naming_file, open_for_reading, read_well_header
 from autocast.errors import DataError
 from autocast.types import OPEN, FieldSpec
 
 SPLITS = ("train", "valid", "test")
-WELL, TORCH = "well", "torch"
+WELL, TORCH, LATENTS = "well", "torch", "latents"
 MANIFEST_FILE = "manifest.json"
 PENDING_DIR = ".simulation"
 """Holds the partial files of a data set that is being simulated; gone when it is complete."""
@@ -45,7 +46,7 @@ class DatasetHeader:
 
     path: Path
     layout: str
-    """"well" or "torch"."""
+    """"well" or "torch"; of a cache of encoded frames "latents"."""
     spec: FieldSpec | None
     """None for a `.pt` file that only torch can read."""
     splits: dict[str, SplitHeader]
@@ -75,6 +76,8 @@ def describe(path: str | Path) -> DatasetHeader:
         return _describe_well(path, well)
     if torch := {split: file for split in SPLITS if (file := torch_file(path, split))}:
         return _describe_torch(path, torch)
+    if latents := latents_manifest.read_complete(path):
+        return _describe_latents(latents)
     found = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
     raise DataError(f"data set {path}: found {found}; expected {LAYOUTS}.")
 
@@ -143,6 +146,14 @@ def _describe_torch(path: Path, files: dict[str, Path]) -> DatasetHeader:
     spec = torch_spec(path, known) if known else None
     listed = {str(files[split].relative_to(path)): list(found.items()) for split, found in shapes.items()}
     return _header(path, TORCH, spec, splits, listed)
+
+
+def _describe_latents(manifest: latents_manifest.LatentsManifest) -> DatasetHeader:
+    splits = {
+        split: SplitHeader(len(lengths), min(lengths), (manifest.file(split),), manifest.file(split).stat().st_size)
+        for split, lengths in manifest.splits.items()
+    }
+    return DatasetHeader(manifest.directory, LATENTS, manifest.latents, splits, None, manifest.digest)
 
 
 def _header(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from autocast.data.headers import SPLITS, read_well_headers, torch_file, well_files
+from autocast.data.latents_file import LatentTrajectories
+from autocast.data.latents_manifest import read_complete
 from autocast.data.torch_folder import TorchTrajectories
 from autocast.data.trajectories import Trajectories
 from autocast.data.well import WellTrajectories, open_well_file
@@ -18,6 +20,8 @@ def open_split(path: str | Path, split: str) -> Trajectories:
         return WellTrajectories(read_well_headers(path, split), dataset=path.name)
     if file := torch_file(path, split):
         return TorchTrajectories(path, file)
+    if (latents := read_complete(path)) and split in latents.splits:
+        return LatentTrajectories(latents.file(split), latents.latents)
     found = [name for name in SPLITS if well_files(path, name) or torch_file(path, name)]
     raise DataError(f"data set {path}: has no split {split!r}. There are: {', '.join(found) or 'none'}.")
 

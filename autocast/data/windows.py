@@ -22,13 +22,21 @@ class Steps:
 
     n_input: int
     n_output: int
+    """Steps that a model forecasts at once."""
     stride: int = 1
     """Frames from one step of the window to the next."""
+    n_windows: int = 1
+    """How often the output is read, one after the other."""
+
+    @property
+    def n_read(self) -> int:
+        """Steps in all."""
+        return self.n_input + self.n_windows * self.n_output
 
     @property
     def span(self) -> int:
         """Frames of a trajectory that a window reaches over."""
-        return self.stride * (self.n_input + self.n_output - 1) + 1
+        return self.stride * (self.n_read - 1) + 1
 
 
 class FrameStore(ABC):
@@ -54,7 +62,7 @@ class MemoryStore(FrameStore):
 
     def read(self, trajectories: Tensor, starts: Tensor, steps: Steps) -> tuple[Tensor, Tensor]:
         first = self._offsets[trajectories] + starts
-        rows = first[:, None] + steps.stride * torch.arange(steps.n_input + steps.n_output)
+        rows = first[:, None] + steps.stride * torch.arange(steps.n_read)
         return self._select(rows[:, : steps.n_input]), self._select(rows[:, steps.n_input :])
 
     def _select(self, rows: Tensor) -> Tensor:
@@ -85,9 +93,12 @@ class WindowDataset(Dataset[Batch]):
     For the loader, the item of a list of indices is the whole `Batch`, in physical units.
     """
 
-    def __init__(self, trajectories: Trajectories, steps: Steps, *, in_memory: bool = False):
+    def __init__(
+        self, trajectories: Trajectories, steps: Steps, *, in_memory: bool = False, batch_type: type[Batch] = Batch
+    ):
         self.trajectories = trajectories
         self.steps = steps
+        self.batch_type = batch_type
         self._ends = np.cumsum([self._n_windows(i) for i in range(trajectories.n_trajectories)])
         self._store: FrameStore = (MemoryStore if in_memory else DiskStore)(trajectories)
         self._constants = _Constants(trajectories)
@@ -102,7 +113,7 @@ class WindowDataset(Dataset[Batch]):
         """The windows of these indices, read at once."""
         trajectories, starts = self.locate(indices)
         input_fields, output_fields = self._store.read(trajectories, starts, self.steps)
-        return Batch(
+        return self.batch_type(
             input_fields,
             output_fields,
             scalars=self._constants.scalars(trajectories),
@@ -123,10 +134,12 @@ class WindowDataset(Dataset[Batch]):
     def _n_windows(self, i: int) -> int:
         n_steps, steps = self.trajectories.n_steps(i), self.steps
         if n_steps < steps.span:
+            unrolled = f" in {steps.n_windows} windows" if steps.n_windows > 1 else ""
+            keys = "datamodule.n_steps_input, datamodule.n_steps_output or datamodule.stride"
             raise DataError(
                 f"data set {self.trajectories.spec.dataset_name}: {self.trajectories.name(i)} has {n_steps} frames; "
-                f"{steps.n_input} input and {steps.n_output} output steps with stride {steps.stride} need "
-                f"{steps.span}. Give smaller datamodule.n_steps_input, datamodule.n_steps_output or datamodule.stride."
+                f"{steps.n_input} input and {steps.n_output} output steps{unrolled} with stride {steps.stride} need "
+                f"{steps.span}. Give smaller {'training.n_windows, ' if unrolled else ''}{keys}."
             )
         return n_steps - steps.span + 1
 

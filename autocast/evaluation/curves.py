@@ -13,6 +13,7 @@ from autocast.evaluation.drawings import BLUE, GREEN, GREY, INK, ORANGE, PURPLE,
 from autocast.evaluation.names import (
     BAND_METRICS,
     BASELINE_NAMES,
+    forecast_name,
     headline_channel,
     headline_channels,
     metric_name,
@@ -29,6 +30,7 @@ from autocast.evaluation.result import (
     PERSISTENCE,
     RECONSTRUCTION,
     EvaluationResult,
+    LatentUsage,
     Spectrum,
 )
 from autocast.evaluation.scales import with_unit
@@ -80,7 +82,7 @@ def _draw_score_lines(axes: Axes, result: EvaluationResult, metric: str, channel
         if model != RECONSTRUCTION or _is_floor(series, result.series(metric, MEMBER, channel=channel)):
             _plot(axes, series, BASELINE_NAMES[model], linewidth=1.4, **line)
     for kind, label, width in (
-        (MEMBER, "forecast" if result.n_members == 1 else "one member", 1.4),
+        (MEMBER, forecast_name(result) if result.n_members == 1 else "one member", 1.4),
         (MEAN, f"mean of {result.n_members}", 2.8),
         (ENSEMBLE, f"{result.n_members} members", 2.8),
     ):
@@ -127,14 +129,14 @@ def _log_where_wide(axes: Axes) -> None:
 
 
 @styled
-def draw_spectra(spectra: Spectrum, channel: int, name: str) -> Figure:
+def draw_spectra(spectra: Spectrum, channel: int, name: str, *, forecast: str = "one member") -> Figure:
     """Power against wavenumber at a few lead times: what a forecast smooths away shows on the right."""
     shown = np.unique(np.linspace(0, len(spectra.lead_times) - 1, MOST_SPECTRA).round().astype(int))
     figure, all_axes = panels(len(shown), size=WIDE, sharex=True, sharey=True)
     lines: list[tuple[str, np.ndarray | None, dict[str, Any]]] = [
         ("truth", spectra.truth, {"color": INK, "linewidth": 2.6}),
         ("reconstruction floor", spectra.reconstruction, {**_BASELINE_LINES[RECONSTRUCTION], "linewidth": 1.4}),
-        ("one member", spectra.member, {"color": BLUE, "linewidth": 1.4}),
+        (forecast, spectra.member, {"color": BLUE, "linewidth": 1.4}),
         ("ensemble mean", spectra.mean, {"color": VERMILION, "linestyle": (0, (5, 2)), "linewidth": 1.4}),
     ]
     for axes, i in zip(all_axes, shown, strict=True):
@@ -188,6 +190,26 @@ def draw_spread_skill(result: EvaluationResult) -> Figure:
     right.legend(loc="lower right", ncols=2)
     for axes in (left, right):
         _lead_time_axis(axes, result.n_steps)
+    return figure
+
+
+@styled
+def draw_latents(latents: LatentUsage) -> Figure:
+    """Left the std of each latent channel, the largest first; right how few axes hold how much of the variance."""
+    figure, (left, right) = panels(2, size=WIDE)
+    std = latents.table["std"].sort_values(ascending=False).to_numpy()
+    numbers = np.arange(1, latents.n_channels + 1)
+    left.plot(numbers, _positive(std), color=BLUE, marker="o", markersize=3.5, linewidth=1.0)
+    left.axhline(latents.active_above, color=VERMILION, linewidth=1.0, linestyle=(0, (5, 2)), label="active above")
+    left.set(title="by channel", yscale="log", xlabel="channels, the most variable first", ylabel="std of latents")
+    left.legend(loc="best")
+    share = np.cumsum(latents.spectrum) / max(float(latents.spectrum.sum()), 1e-300)
+    right.plot([0, *numbers], [0.0, *share], color=BLUE)
+    right.axvline(
+        latents.participation_ratio, color=INK, linewidth=1.0, linestyle=(0, (1, 1.5)), label="participation ratio"
+    )
+    right.set(title="by principal axis", ylim=(0, 1.05), xlabel="principal axes", ylabel="share of the variance")
+    right.legend(loc="lower right")
     return figure
 
 

@@ -66,7 +66,7 @@ class Drawing:
     png: Path
     svg: Path
     section: str
-    """Of the report: "scores", "spectra", "calibration" or "snapshots"."""
+    """Of the report: "scores", "spectra", "calibration", "latents" or "snapshots"."""
     wide: bool = False
     """Wants the whole width of a page."""
     extra: bool = False

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from autocast.emulators import AutoencoderModel
 from autocast.evaluation import tables
 from autocast.evaluation.baselines import fit_baselines, fitted_trajectories
 from autocast.evaluation.examples import ExampleCollector
@@ -21,9 +22,11 @@ from autocast.evaluation.forecasters import (
     baseline_forecaster,
     reconstruction_forecaster,
 )
+from autocast.evaluation.latent_usage import LatentUsageStream
 from autocast.evaluation.plan import EvaluationData, Plan, make_plan
 from autocast.evaluation.result import MEAN, MEMBER, MODEL, RECONSTRUCTION, EvaluationResult, Spectrum
 from autocast.evaluation.rollout_file import ROLLOUTS_FILE, recorded_rollouts
+from autocast.evaluation.rollout_modes import in_rollout_mode
 from autocast.evaluation.settings import ALL_LEADS, EvaluationSettings
 from autocast.evaluation.trajectory_batches import TrajectoryBatch
 from autocast.metrics.registry import METRICS, resolve_metrics
@@ -60,7 +63,7 @@ def evaluate(
         datamodule: Its test split is scored, its training split gives the baselines.
         settings: What is measured.
         out_dir: Gets `metrics.csv`, `rollout_metrics.csv`, `trajectory_metrics.csv`, of an ensemble `coverage.csv`, and
-            `rollouts.hdf5` if that is asked for.
+            `rollouts.hdf5` if that is asked for; of an autoencoder alone, `latents.csv`.
         on_event: Told of "evaluation_started", "progress" (steps done and in all), "note" and "table_written".
         device: Of the model.
 
@@ -69,6 +72,7 @@ def evaluate(
     """
     device = torch.device(device)
     out_dir.mkdir(parents=True, exist_ok=True)
+    model, datamodule, settings = in_rollout_mode(model, datamodule, settings)
     plan = make_plan(model, datamodule, settings)
     for note in plan.notes:
         on_event("note", {"text": note})
@@ -78,9 +82,10 @@ def evaluate(
     streams = {name: plan.term_stream(plan.n_members if name == MODEL else 1) for name in forecasters}
     spectra = {name: plan.spectrum_stream() for name in forecasters if name in (MODEL, RECONSTRUCTION)}
     examples = ExampleCollector(plan.examples, scalar_names=plan.spec.scalar_names)
+    usage = LatentUsageStream(model) if isinstance(model, AutoencoderModel) else None
     with ExitStack() as stack:
         observers = {name: _observers(name, streams, spectra) for name in forecasters}
-        observers[MODEL].append(examples.add)
+        observers[MODEL] += [examples.add, *([usage.add] if usage else [])]
         if settings.save_rollouts:
             observers[MODEL].append(stack.enter_context(_recorder(plan, out_dir)).add)
         _roll_out(plan, forecasters, observers, on_event)
@@ -89,6 +94,7 @@ def evaluate(
         _result(plan, streams, spectra, examples, provenance),
         deterministic=model.deterministic,
         reconstructs=model.reconstructs,
+        latents=usage.finish() if usage else None,
     )
     _write(result, streams, plan, out_dir, on_event)
     return result
@@ -205,13 +211,14 @@ def _write(
         "rollout_metrics.csv": result.scores,
         "trajectory_metrics.csv": by_trajectory,
     }
-    for name, table in files.items():
-        if table is not None:
-            tables.write_table(tables.select_metrics(table, asked), out_dir / name)
-            on_event("table_written", {"file": str(out_dir / name)})
+    chosen = {name: tables.select_metrics(table, asked) for name, table in files.items() if table is not None}
     if result.coverage is not None and "coverage_error" in asked:
-        tables.write_table(result.coverage, out_dir / "coverage.csv")
-        on_event("table_written", {"file": str(out_dir / "coverage.csv")})
+        chosen["coverage.csv"] = result.coverage
+    if result.latents is not None:
+        chosen["latents.csv"] = result.latents.table
+    for name, table in chosen.items():
+        tables.write_table(table, out_dir / name)
+        on_event("table_written", {"file": str(out_dir / name)})
 
 
 def _provenance(plan: Plan, datamodule: EvaluationData, forecaster: ModelForecaster) -> dict[str, Any]:
@@ -224,6 +231,7 @@ def _provenance(plan: Plan, datamodule: EvaluationData, forecaster: ModelForecas
             "n_trajectories": plan.n_trajectories,
         },
         "rollout": {
+            "mode": plan.settings.rollout or "the model's own",
             "seed": plan.settings.seed,
             "n_members": plan.n_members,
             "n_steps": plan.n_steps,

@@ -10,6 +10,7 @@ from autocast.evaluation.curves import (
     MOST_CHANNELS,
     draw_band_errors,
     draw_coverage,
+    draw_latents,
     draw_scores,
     draw_spectra,
     draw_spread_skill,
@@ -18,12 +19,13 @@ from autocast.evaluation.drawings import Drawing, file_name, save
 from autocast.evaluation.names import (
     BAND_METRICS,
     curve_metrics,
+    forecast_name,
     headline_channel,
     headline_channels,
     metric_name,
     window_name,
 )
-from autocast.evaluation.result import ENSEMBLE, MEAN, MEMBER, EvaluationResult, Spectrum
+from autocast.evaluation.result import ENSEMBLE, MEAN, MEMBER, EvaluationResult, LatentUsage, Spectrum
 from autocast.evaluation.snapshots import draw_snapshots
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ def draw_figures(result: EvaluationResult, directory: Path) -> list[Drawing]:
     drawings = [_save_scores(result, metric, directory, extra=i > 0) for i, metric in enumerate(metrics)]
     if result.spectra is not None:
         names = result.spec.channel_names[:MOST_CHANNELS]
-        drawings += [_save_spectra(result.spectra, c, name, directory) for c, name in enumerate(names)]
+        member = "one member" if result.n_members > 1 else forecast_name(result)
+        drawings += [_save_spectra(result.spectra, c, name, directory, member) for c, name in enumerate(names)]
     if any(not result.series(metric).empty for metric in BAND_METRICS):
         drawings.append(_save_band_errors(result, directory))
     ratio = result.series("ssr", ENSEMBLE, channel=headline_channel(result, "ssr"))
@@ -48,6 +51,8 @@ def draw_figures(result: EvaluationResult, directory: Path) -> list[Drawing]:
         drawings.append(_save_spread_skill(result, ratio, directory))
     if result.coverage is not None and not result.coverage.empty:
         drawings.append(_save_coverage(result.coverage, directory))
+    if result.latents is not None:
+        drawings.append(_save_latents(result.latents, directory))
     if (example := result.median_example) is not None:
         drawings += draw_snapshots(example, result.spec, directory, most_channels=MOST_CHANNELS)
     return drawings
@@ -81,9 +86,9 @@ def _ends(values: pd.Series) -> str:
     return f"{values.iloc[0]:.3g} at lead time {first} and {values.iloc[-1]:.3g} at lead time {last}"
 
 
-def _save_spectra(spectra: Spectrum, channel: int, name: str, directory: Path) -> Drawing:
+def _save_spectra(spectra: Spectrum, channel: int, name: str, directory: Path, member: str) -> Drawing:
     return save(
-        draw_spectra(spectra, channel, name),
+        draw_spectra(spectra, channel, name, forecast=member),
         directory,
         f"spectra_{file_name(name)}",
         section="spectra",
@@ -133,6 +138,22 @@ def _save_coverage(coverage: pd.DataFrame, directory: Path) -> Drawing:
             "How often the central intervals of the ensemble hold the truth, against how often they should: a "
             f"calibrated ensemble lies on the diagonal. One line each for {windows}."
         ),
+    )
+
+
+def _save_latents(latents: LatentUsage, directory: Path) -> Drawing:
+    return save(
+        draw_latents(latents),
+        directory,
+        "latents",
+        section="latents",
+        title="How much of the latents is used",
+        alt=(
+            "Left: standard deviation of each latent channel, the largest first. Right: share of the variance in the "
+            f"first principal axes. {latents.n_active} of {latents.n_channels} channels are active; the participation "
+            f"ratio is {latents.participation_ratio:.3g}."
+        ),
+        wide=True,
     )
 
 

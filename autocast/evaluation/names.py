@@ -25,6 +25,7 @@ METRIC_NAMES = {
     "mse": "MSE",
     "mae": "MAE",
     "linf": "largest error",
+    "correlation": "correlation",
     "crps": "CRPS",
     "crps_fair": "CRPS (fair)",
     "crps_almost_fair": "CRPS (almost fair)",
@@ -54,6 +55,11 @@ def window_name(window: str) -> str:
         return "all leads"
     first, _, last = str(window).partition(":")
     return f"leads {first}–{last}" if last else f"lead {first}"
+
+
+def forecast_name(result: EvaluationResult) -> str:
+    """What the only member of a result is."""
+    return "reconstruction" if result.reconstructs else "forecast"
 
 
 def curve_metrics(result: EvaluationResult) -> list[str]:

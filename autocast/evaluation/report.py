@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from autocast.evaluation.inline_svg import inline_svg
-from autocast.evaluation.report_tables import baseline_table, channel_table, provenance_table
+from autocast.evaluation.report_tables import (
+    baseline_table,
+    channel_table,
+    latent_table,
+    provenance_table,
+    reconstruction_table,
+)
 
 if TYPE_CHECKING:
     from autocast.evaluation.drawings import Drawing
@@ -33,6 +39,7 @@ _SECTIONS = {
     "scores": "Scores against lead time",
     "spectra": "Spectra",
     "calibration": "Calibration",
+    "latents": "Latents",
     "snapshots": "Snapshots",
 }
 
@@ -96,13 +103,16 @@ def _page(
     directory: Path,
     largest: int,
 ) -> str:
-    compared, channels, provenance = baseline_table(result), channel_table(result), _provenance(result)
-    budget = _Budget(largest - len((compared + channels + provenance).encode()) - _ROOM)
+    compared = reconstruction_table(result) if result.reconstructs else baseline_table(result)
+    latents = "" if result.latents is None else latent_table(result.latents)
+    channels, provenance = channel_table(result), _provenance(result)
+    budget = _Budget(largest - len((compared + latents + channels + provenance).encode()) - _ROOM)
     first = next((video for video in videos if video.is_median), None)
     headline = next((figure for figure in figures if figure.section == "scores" and not figure.extra), None)
     opening = _first_screen(verdict, first, headline, directory, budget)
     drawn = _drawn_sections([figure for figure in figures if figure is not headline], directory, budget)
     drawn["scores"] = compared + drawn["scores"]
+    drawn["latents"] += latents
     sections = [(key, _SECTIONS[key], content) for key, content in drawn.items() if content]
     sections.append(("channels", "Scores by channel", channels))
     if others := [video for video in videos if video is not first]:

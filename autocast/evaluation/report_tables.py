@@ -8,16 +8,28 @@ from html import escape
 from typing import Any
 
 from autocast.evaluation.names import (
+    BAND_METRICS,
     BASELINE_NAMES,
     MIXED_UNITS,
     curve_metrics,
+    forecast_name,
     headline_channel,
     metric_name,
     unit_text,
     window_name,
 )
-from autocast.evaluation.result import ALL_CHANNELS, BASELINES, ENSEMBLE, MEAN, MEMBER, MODEL, EvaluationResult
+from autocast.evaluation.result import (
+    ALL_CHANNELS,
+    BASELINES,
+    ENSEMBLE,
+    MEAN,
+    MEMBER,
+    MODEL,
+    EvaluationResult,
+    LatentUsage,
+)
 from autocast.evaluation.snapshots import spread_evenly
+from autocast.evaluation.spectral_reach import TOLERANCE, spectral_reaches
 
 _MOST_LEADS = 8
 
@@ -48,8 +60,46 @@ def baseline_table(result: EvaluationResult) -> str:
 
 def _forecast_name(result: EvaluationResult, kind: str) -> str:
     if result.n_members == 1:
-        return "forecast"
+        return forecast_name(result)
     return {MEAN: f"mean of {result.n_members}", MEMBER: "one member", ENSEMBLE: f"{result.n_members} members"}[kind]
+
+
+def reconstruction_table(result: EvaluationResult) -> str:
+    """What an autoencoder loses of each channel, over all frames: in pure numbers, so that channels compare."""
+    names = {"vrmse": "VRMSE", "nrmse": "NRMSE", **{m: f"spectrum, {band}" for m, band in BAND_METRICS.items()}}
+    metrics = [metric for metric in names if not result.series(metric).empty]
+    reaches = {reach.channel: reach for reach in spectral_reaches(result)}
+    heads = ["channel", *map(names.__getitem__, metrics), *(["kept to wavenumber"] if reaches else [])]
+    rows = []
+    for channel in result.spec.channel_names:
+        values = [float(result.series(metric, channel=channel).mean(skipna=False)) for metric in metrics]
+        if reaches:
+            reach = reaches.get(channel)
+            values.append(math.nan if reach is None or reach.wavenumber is None else reach.wavenumber)
+        rows.append(([channel], values, False))
+    kept = f"kept within {100 * TOLERANCE:.0f} %"
+    note = f"Of the spectrum: the RMSE of the power in each band, and up to where it is {kept}."
+    caption = "What encoding and decoding lose of each channel, the mean over all frames"
+    return _table(caption, heads, 1, rows) + (f'<p class="note">{note}</p>' if reaches else "")
+
+
+def latent_table(latents: LatentUsage) -> str:
+    """Every channel of the latents, and all of them in words."""
+    columns = [name for name in latents.table.columns if name not in ("channel", "active")]
+    rows = [
+        ([str(row.channel), "yes" if row.active else "no"], [float(getattr(row, name)) for name in columns], False)
+        for row in latents.table.itertuples()
+    ]
+    heads = ["channel", "active", *(name.replace("_", " ") for name in columns)]
+    note = (
+        f"{latents.n_values:,} numbers of a frame become {latents.n_latents:,} "
+        f"({latents.compression:.3g} times fewer). {latents.n_active} of {latents.n_channels} channels are active, "
+        f"their std above {latents.active_above:.2g}, a hundredth of the largest. Participation ratio "
+        f"{latents.participation_ratio:.3g}: as many channels of equal variance, free of each other, would be as "
+        f"spread out. Saturated: {100 * latents.saturated:.1f} % of the values, beyond 90 % of the encoder's bound."
+    )
+    table = _table("Channels of the latents, over all frames and points", heads, 2, rows)
+    return f'<p class="note">{note}</p>{table}'
 
 
 def channel_table(result: EvaluationResult) -> str:

@@ -27,6 +27,7 @@ ensemble (CRPS, spread). A deterministic forecast has `member` rows only."""
 ALL_CHANNELS = "all"
 """Value of the column `channel` in the rows that average the channels."""
 
+LATENT_COLUMNS = ("channel", "mean", "std", "rms_increment", "minimum", "maximum", "saturated", "active")
 SCORE_COLUMNS = ("model", "metric", "kind", "lead_time", "channel", "unit", "value")
 COVERAGE_COLUMNS = ("level", "coverage", "window", "channel")
 
@@ -75,6 +76,42 @@ class Spectrum:
 
 
 @dataclass(frozen=True)
+class LatentUsage:
+    """What an autoencoder makes of the room in its latents, over the frames that were scored."""
+
+    table: pd.DataFrame
+    """Columns `LATENT_COLUMNS`, a row for each channel of the latents, numbered from 0."""
+    spectrum: np.ndarray
+    """`(C,)` eigenvalues of the covariance of the channels, the largest first."""
+    active_above: float
+    """Std from which on a channel counts as active."""
+    participation_ratio: float
+    """How many channels of equal variance, free of each other, would be as spread out."""
+    n_values: int
+    """Numbers in a frame."""
+    n_latents: int
+    """Numbers in an encoded frame."""
+
+    @property
+    def n_channels(self) -> int:
+        return len(self.table)
+
+    @property
+    def n_active(self) -> int:
+        return int(self.table.active.sum())
+
+    @property
+    def compression(self) -> float:
+        """Numbers in a frame over numbers in an encoded one."""
+        return self.n_values / self.n_latents
+
+    @property
+    def saturated(self) -> float:
+        """Share of all the values that are near the encoder's bound."""
+        return float(self.table.saturated.mean())
+
+
+@dataclass(frozen=True)
 class EvaluationResult:
     """Everything that one evaluation measured."""
 
@@ -92,6 +129,8 @@ class EvaluationResult:
     examples: list[Example] = field(default_factory=list)
     """In the order in which they were asked for."""
     spectra: Spectrum | None = None
+    latents: LatentUsage | None = None
+    """Of an autoencoder alone."""
     coverage: pd.DataFrame | None = None
     """Columns `COVERAGE_COLUMNS`: how often the central interval of probability `level` holds the truth.
     `window` is text such as "1" or "6-12" (first and last lead time); `channel` as in `scores`."""

@@ -9,6 +9,7 @@ from typing import Any
 from autocast.errors import ConfigError
 from autocast.evaluation.result import BASELINES
 from autocast.metrics.registry import DEFAULT_METRICS, resolve_metrics
+from autocast.rollout import ROLLOUTS
 
 ALL_LEADS = "all"
 PLACES = ("checkpoint", "video_dir")
@@ -29,6 +30,8 @@ class EvaluationSettings:
     n_members: int = 8
     n_steps: int | None = None
     """Length of the rollout; None is to the end of each trajectory."""
+    rollout: str | None = None
+    """One of `autocast.rollout.ROLLOUTS`; None is "encode_once" where the model compresses, else "ambient"."""
     batch_size: int | None = None
     """Trajectories in a model call; None is the data module's batch size. Scores do not depend on it."""
     max_rows: int | None = None
@@ -58,6 +61,8 @@ class EvaluationSettings:
         for window in self.windows:
             parse_window(window)
         _check_known_baselines(self.baselines)
+        if self.rollout not in (None, *ROLLOUTS):
+            raise ConfigError(f"eval.rollout={self.rollout}: no such mode. There are: {', '.join(ROLLOUTS)}.")
         for key in ("n_members", "n_steps", "batch_size", "max_rows", "fps"):
             _check_positive(key, getattr(self, key))
         if any(index < 0 for index in self.batch_indices):

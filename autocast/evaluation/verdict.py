@@ -10,6 +10,7 @@ import pandas as pd
 
 from autocast.evaluation.result import CLIMATOLOGY, ENSEMBLE, LINEAR, MEAN, MEMBER, PERSISTENCE, RECONSTRUCTION
 from autocast.evaluation.result import EvaluationResult as Result
+from autocast.evaluation.spectral_reach import TOLERANCE, spectral_reaches
 
 Mark = Literal["good", "warn", "bad"]
 
@@ -20,6 +21,9 @@ FITTING_SSR = (0.8, 1.25)
 TOLERABLE_SSR = (0.5, 2.0)
 GOOD_FLOOR, TOLERABLE_FLOOR = 0.05, 0.2
 NO_COMPRESSION = 1e-5
+TOLERABLE_SATURATION = 0.05
+MOST_NAMED = 4
+"""Channels that a sentence names."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ class Finding:
 def verdict(result: Result) -> list[Finding]:
     """What an evaluation found, the most important first."""
     if result.reconstructs:
-        return [finding for finding in (_stability(result), _loss(result), _cost(result)) if finding]
+        findings = [_stability(result), _loss(result), _reach(result), _latents(result), _cost(result)]
+        return [finding for finding in findings if finding]
     findings = [
         _stability(result), _baselines(result), _accuracy(result), _spread(result), _floor(result), _cost(result)
     ]  # fmt: skip
@@ -153,11 +158,45 @@ def _loss(result: Result) -> Finding | None:
     if vrmse.empty:
         return None
     channels = {name: result.series("vrmse", MEMBER, channel=name).mean() for name in result.spec.channel_names}
-    worst = max(channels, key=lambda name: channels[name])
+    worst = sorted(channels, key=lambda name: -channels[name])
+    named = list(channels) if len(channels) <= MOST_NAMED else worst[:MOST_NAMED]
     mean = float(vrmse.mean(skipna=False))
     text = f"Encoding and decoding loses {_percent(mean)} (VRMSE {_number(mean)}"
-    text += f"; most of {worst}: {_number(channels[worst])})." if len(channels) > 1 else ")."
-    return Finding("reconstruction", _grade(mean, GOOD_FLOOR, TOLERABLE_FLOOR), text)
+    if len(channels) > 1:
+        text += ": " if len(named) == len(channels) else "; most of "
+        text += ", ".join(f"{name} {_number(channels[name])}" for name in named)
+    return Finding("reconstruction", _grade(mean, GOOD_FLOOR, TOLERABLE_FLOOR), f"{text}).")
+
+
+def _reach(result: Result) -> Finding | None:
+    """Of the channel that loses most: how fine the structures are that it keeps."""
+    reaches = spectral_reaches(result)
+    if not reaches:
+        return None
+    worst = max(reaches, key=lambda reach: reach.beyond)
+    mark = _grade(worst.beyond, GOOD_FLOOR**2, TOLERABLE_FLOOR**2)
+    tolerance = _percent(TOLERANCE)
+    if all(reach.complete for reach in reaches):
+        return Finding("spectrum", mark, f"Power spectra agree within {tolerance} at every wavenumber.")
+    of = f" of {worst.channel}" if len(reaches) > 1 else ""
+    if worst.wavenumber is None:
+        return Finding("spectrum", "bad", f"The power spectrum{of} is off by more than {tolerance} from the start.")
+    text = f"The power spectrum{of} agrees within {tolerance} up to wavenumber {_number(worst.wavenumber)} (waves of "
+    text += f"{worst.points:.2g} points); {_percent(worst.beyond)} of its power lies beyond."
+    return Finding("spectrum", mark, text)
+
+
+def _latents(result: Result) -> Finding | None:
+    latents = result.latents
+    if latents is None:
+        return None
+    text = f"{latents.n_values:,} numbers become {latents.n_latents:,} ({latents.compression:.3g} times fewer). "
+    text += f"{latents.n_active} of {latents.n_channels} latent channels are active, participation ratio "
+    text += f"{latents.participation_ratio:.3g}."
+    if latents.saturated > TOLERABLE_SATURATION:
+        text += f" {_percent(latents.saturated)} of the values are near the bound."
+    fine = latents.n_active == latents.n_channels and latents.saturated <= TOLERABLE_SATURATION
+    return Finding("latents", "good" if fine else "warn", text)
 
 
 def _cost(result: Result) -> Finding | None:

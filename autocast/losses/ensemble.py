@@ -26,14 +26,18 @@ def crps(members: Float[Tensor, "b m ..."], truth: Float[Tensor, "b ..."], alpha
         | AIFS-CRPS: Ensemble forecasting using a model trained with a CRPS-based loss function (Lang et al., 2024)
         | https://arxiv.org/abs/2412.15832
     """
-    n_members = members.shape[1]
-    deviations = members - truth.unsqueeze(1)
+    return crps_of_deviations(members - truth.unsqueeze(1), alpha)
+
+
+def crps_of_deviations(deviations: Float[Tensor, "b m ..."], alpha: float) -> Float[Tensor, "b ..."]:
+    """`crps` of members less the truth."""
+    n_members = deviations.shape[1]
     error = deviations.abs().mean(dim=1)
     if n_members == 1:
         if alpha != 0:
             raise ValueError(f"crps(alpha={alpha}) needs two members or more; of one member only alpha=0 is defined")
         return error
-    ranks = torch.arange(1, n_members + 1, device=members.device, dtype=members.dtype)
-    weights = (2 * ranks - n_members - 1).reshape(-1, *[1] * (members.ndim - 2))
-    half_pair_sum = (deviations.sort(dim=1).values * weights).sum(dim=1)
+    ranks = torch.arange(1, n_members + 1, device=deviations.device, dtype=deviations.dtype)
+    ordered = deviations.movedim(1, -1).contiguous().sort(dim=-1).values  # two to three times as fast as along axis 1
+    half_pair_sum = (ordered * (2 * ranks - n_members - 1)).sum(dim=-1)
     return error - (1 - (1 - alpha) / n_members) / (n_members * (n_members - 1)) * half_pair_sum

@@ -1,5 +1,9 @@
 """Deep-compression networks: space goes to channels in steps of two, with gated blocks at every resolution.
 
+With shortcuts, every step but the finest learns what differs from a fixed map of the same shape: on the way down the
+means of neighbouring channels of the unshuffled image, on the way up channels repeated before the shuffle. They have no
+parameters and cost next to nothing.
+
 References:
     | Deep Compression Autoencoder for Efficient High-Resolution Diffusion Models (Chen et al., 2024)
     | https://arxiv.org/abs/2410.10733
@@ -38,8 +42,11 @@ class DeepCompressionDown(nn.Module):
         periodic: tuple[bool, ...],
         widths: Sequence[int],
         blocks: Sequence[int],
+        shortcut: bool = False,
     ) -> None:
+        """With a `shortcut`, each width times the points of a step is a multiple of the next width."""
         super().__init__()
+        self._shortcut = shortcut
         n_points = 2 ** len(periodic)
         inputs = [in_channels, *widths[:-1]]
         self.mixes = nn.ModuleList(
@@ -51,8 +58,10 @@ class DeepCompressionDown(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b l *sl"]:
         x, nothing = channels_last(x), x.new_empty(x.shape[0], 0)
-        for mix, stage in zip(self.mixes, self.stages, strict=True):
-            x = mix(pixel_unshuffle(x, 2))
+        for i, (mix, stage) in enumerate(zip(self.mixes, self.stages, strict=True)):
+            x = pixel_unshuffle(x, 2)
+            mixed = mix(x)
+            x = _plus_averages(mixed, x) if self._shortcut and i > 0 else mixed
             for block in stage.children():
                 x = block(x, nothing)
         return self.tail(x)
@@ -69,9 +78,11 @@ class DeepCompressionUp(nn.Module):
         periodic: tuple[bool, ...],
         widths: Sequence[int],
         blocks: Sequence[int],
+        shortcut: bool = False,
     ) -> None:
         """`widths` and `blocks` are the encoder's, from the finest stage to the coarsest."""
         super().__init__()
+        self._shortcut = shortcut
         n_points = 2 ** len(periodic)
         outputs = [out_channels, *widths[:-1]]
         self.head = Convolution(latent_channels, widths[-1], 1, periodic=periodic)
@@ -83,11 +94,22 @@ class DeepCompressionUp(nn.Module):
 
     def forward(self, z: Float[Tensor, "b l *sl"]) -> Float[Tensor, "b c *s"]:
         x, nothing = self.head(channels_last(z)), z.new_empty(z.shape[0], 0)
-        for mix, stage in zip(reversed(self.mixes), reversed(self.stages), strict=True):
+        for i, (mix, stage) in reversed([*enumerate(zip(self.mixes, self.stages, strict=True))]):
             for block in stage.children():
                 x = block(x, nothing)
-            x = pixel_shuffle(mix(x), 2)
+            mixed = mix(x)
+            x = pixel_shuffle(_plus_repeats(mixed, x) if self._shortcut and i > 0 else mixed, 2)
         return x
+
+
+def _plus_averages(mixed: Float[Tensor, "b c *s"], x: Float[Tensor, "b cn *s"]) -> Float[Tensor, "b c *s"]:
+    """`mixed` and, in each of its channels, the mean of as many neighbouring channels of `x` as there are for it."""
+    return mixed + x.unflatten(1, (mixed.shape[1], -1)).mean(2)
+
+
+def _plus_repeats(mixed: Float[Tensor, "b cn *s"], x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b cn *s"]:
+    """`mixed` and the channels of `x`, each repeated side by side."""
+    return (mixed.unflatten(1, (x.shape[1], -1)) + x.unsqueeze(2)).flatten(1, 2)
 
 
 def _kernel_size(stage: int) -> int:

@@ -9,45 +9,49 @@ from jaxtyping import Float
 from torch import Tensor
 
 from autocast.errors import ConfigError
-from autocast.generative.noise import Noise
-from autocast.losses.reconstruction import mae, mse
+from autocast.losses.reconstruction import vmse
 from autocast.nn.backbone import Backbone
-from autocast.processors.processor import Processor
-from autocast.types import Condition, EncodedSpec
+from autocast.processors.regression import Regression
+from autocast.types import EncodedSpec
 
-_LOSSES = {"mse": mse, "mae": mae}
+_LOSSES = ("mse", "mae", "vmse")
 
 
-class Direct(Processor):
-    """Regression of the next steps by mean squared ("mse") or absolute ("mae") error."""
+class Direct(Regression):
+    """Regression of the next steps by mean squared ("mse") or absolute ("mae") error, or by the squared error over the
+    variance of the true field ("vmse").
+
+    See `Regression` for the other arguments.
+    """
 
     deterministic: ClassVar[bool] = True
 
     def __init__(
-        self, spec: EncodedSpec, *, backbone: Callable[..., Backbone], increment: bool = True, loss: str = "mse"
+        self,
+        spec: EncodedSpec,
+        *,
+        backbone: Callable[..., Backbone],
+        increment: bool = True,
+        loss: str = "mse",
+        condition_noise: float = 0.0,
+        pushforward: bool = True,
+        gradient_checkpointing: bool = False,
     ) -> None:
-        super().__init__(spec, increment=increment)
+        super().__init__(
+            spec,
+            backbone=backbone,
+            increment=increment,
+            condition_noise=condition_noise,
+            pushforward=pushforward,
+            gradient_checkpointing=gradient_checkpointing,
+        )
         if loss not in _LOSSES:
             raise ConfigError(f"processor.loss={loss}: unknown. Choose one of {', '.join(_LOSSES)}.")
-        self.backbone = self._build(backbone)
-        self._distance = _LOSSES[loss]
+        self._loss = loss
 
-    def loss(
-        self,
-        x: Float[Tensor, "b ti *s ci"],
-        y: Float[Tensor, "b to *s co"],
-        condition: Condition,
-        noise: Noise,  # noqa: ARG002
+    def distance(
+        self, deviations: Float[Tensor, "b m to *s co"], truth: Float[Tensor, "b to *s co"]
     ) -> Float[Tensor, ""]:
-        return self._distance(self._network(x, condition), self._target(x, y))
-
-    def sample(
-        self,
-        x: Float[Tensor, "b ti *s ci"],
-        condition: Condition,
-        noise: Noise,  # noqa: ARG002
-    ) -> Float[Tensor, "b to *s co"]:
-        return self._forecast(x, self._network(x, condition))
-
-    def _network(self, x: Tensor, condition: Condition) -> Tensor:
-        return self.backbone(self._past(x, condition), self._features(x, condition))
+        if self._loss == "vmse":
+            return vmse(deviations * self._output_scale, truth, self.spec.n_spatial_dims)
+        return (deviations.abs() if self._loss == "mae" else deviations.square()).mean()

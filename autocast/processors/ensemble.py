@@ -9,18 +9,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from autocast.errors import ConfigError
-from autocast.generative.noise import Noise
-from autocast.layout import fold_members, unfold_members
-from autocast.losses.ensemble import crps
+from autocast.losses.ensemble import crps_of_deviations
 from autocast.nn.backbone import Backbone
-from autocast.processors.processor import Processor
-from autocast.types import Condition, EncodedSpec
+from autocast.processors.regression import Regression
+from autocast.types import EncodedSpec
 
 
-class Ensemble(Processor):
+class Ensemble(Regression):
     """One network evaluation per member; each member is told of its own `noise_features` normal numbers.
 
-    Trained by the almost fair CRPS of `n_members_train` members of every input, point by point.
+    Trained by the almost fair CRPS of `n_members_train` members of every input, point by point. Over several windows
+    the members keep their own pasts and get new noise in each.
+
+    Args:
+        n_members_train: members of every input in training.
+        noise_features: normal numbers that the whole of a member's forecast depends on.
+        noise_channels: fields of white noise beside the past, for uncertainty that is local.
+        alpha: of the CRPS: 0 is plain, 1 is fair, between them almost fair.
+
+    See `Regression` for the other arguments.
 
     References:
         | AIFS-CRPS: Ensemble forecasting using a model trained with a CRPS-based loss function (Lang et al., 2024)
@@ -31,44 +38,50 @@ class Ensemble(Processor):
 
     deterministic: ClassVar[bool] = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         spec: EncodedSpec,
         *,
         backbone: Callable[..., Backbone],
         increment: bool = True,
         n_members_train: int = 2,
+        members_per_call: int | None = None,
         noise_features: int = 32,
+        noise_channels: int = 0,
         alpha: float = 0.95,
+        condition_noise: float = 0.0,
+        pushforward: bool = True,
+        gradient_checkpointing: bool = False,
     ) -> None:
-        super().__init__(spec, increment=increment)
         if n_members_train < 2:
             raise ConfigError(
                 f"processor.n_members_train={n_members_train}: spread is learned from members of one input. "
                 "Set 2 or more."
             )
-        if noise_features < 1:
+        if min(noise_features, noise_channels) < 0 or noise_features + noise_channels < 1:
             raise ConfigError(
-                f"processor.noise_features={noise_features}: members differ by their noise. Set 1 or more."
+                f"processor.noise_features={noise_features}, noise_channels={noise_channels}: members differ by their "
+                "noise. Set one of them to 1 or more."
             )
-        self._n_members_train = n_members_train
-        self._noise_features = noise_features
+        if not 0 <= alpha <= 1:
+            raise ConfigError(f"processor.alpha={alpha}: must be between 0 (plain CRPS) and 1 (fair).")
+        super().__init__(
+            spec,
+            backbone=backbone,
+            increment=increment,
+            condition_noise=condition_noise,
+            pushforward=pushforward,
+            gradient_checkpointing=gradient_checkpointing,
+            n_members=n_members_train,
+            members_per_call=members_per_call,
+            noise_features=noise_features,
+            noise_channels=noise_channels,
+        )
         self._alpha = alpha
-        self.backbone = self._build(backbone, extra_features=noise_features)
 
-    def loss(
+    def distance(
         self,
-        x: Float[Tensor, "b ti *s ci"],
-        y: Float[Tensor, "b to *s co"],
-        condition: Condition,
-        noise: Noise,
+        deviations: Float[Tensor, "b m to *s co"],
+        truth: Float[Tensor, "b to *s co"],  # noqa: ARG002
     ) -> Float[Tensor, ""]:
-        n_members = self._n_members_train
-        vectors = fold_members(noise.normal(n_members, self._noise_features, like=x))
-        past = self._past(x, condition).repeat_interleave(n_members, dim=0)
-        members = self.backbone(past, self._features(vectors, condition.repeat(n_members), vectors))
-        return crps(unfold_members(members, n_members), self._target(x, y), self._alpha).mean()
-
-    def sample(self, x: Float[Tensor, "b ti *s ci"], condition: Condition, noise: Noise) -> Float[Tensor, "b to *s co"]:
-        vectors = noise.normal(self._noise_features, like=x)
-        return self._forecast(x, self.backbone(self._past(x, condition), self._features(x, condition, vectors)))
+        return crps_of_deviations(deviations, self._alpha).mean()

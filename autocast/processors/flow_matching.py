@@ -27,10 +27,9 @@ class FlowMatching(Processor):
     Args:
         spec: the encoded steps that it maps.
         backbone: the velocity network, to be completed with shapes.
-        sampler: how the velocity is integrated.
+        sampler: how the velocity is integrated; may be set anew at any time.
         increment: whether the target is the increment over the last frame.
-        condition_noise: standard deviation of the noise on the past in training, which makes rollouts robust against
-            their own errors.
+        condition_noise: standard deviation of the normal noise on the past in training.
         time_features: size of the embedding of time, an even number.
         time_prior: which times are trained at; None is all alike.
 
@@ -52,11 +51,10 @@ class FlowMatching(Processor):
         time_features: int = 32,
         time_prior: TimePrior | None = None,
     ) -> None:
-        super().__init__(spec, increment=increment)
+        super().__init__(spec, increment=increment, condition_noise=condition_noise)
         if time_features < 2 or time_features % 2:
             raise ConfigError(f"processor.time_features={time_features}: must be even and at least 2.")
-        self._sampler = sampler
-        self._condition_noise = condition_noise
+        self.sampler = sampler
         self._time_features = time_features
         self._time_prior = Uniform() if time_prior is None else time_prior
         n_targets = spec.n_steps_output * spec.n_channels_output
@@ -72,16 +70,18 @@ class FlowMatching(Processor):
         x_1 = self._target(x, y)
         x_0 = noise.normal(*x_1.shape[1:], like=x_1)
         t = self._time_prior(noise, x_1)
-        if self._condition_noise:
-            x = x + self._condition_noise * noise.normal(*x.shape[1:], like=x)
+        past = self._past(self._noised(x, noise), condition)
         x_t, velocity = linear_path(x_0, x_1, t)
-        return mse(self._velocity(x_t, t, self._past(x, condition), condition), velocity)
+        return mse(self._velocity(x_t, t, past, condition), velocity)
 
     def sample(self, x: Float[Tensor, "b ti *s ci"], condition: Condition, noise: Noise) -> Float[Tensor, "b to *s co"]:
         past = self._past(x, condition)
         x_0 = noise.normal(self.spec.n_steps_output * self.spec.n_channels_output, *self.spec.grid_shape, like=past)
-        x_1 = self._sampler(lambda x_t, t: self._velocity(x_t, t, past, condition), x_0)
-        return self._forecast(x, x_1)
+
+        def velocity(x_t: Tensor, t: float) -> Tensor:
+            return self._velocity(x_t, x_t.new_full((x_t.shape[0],), t), past, condition)
+
+        return self._forecast(x, self.sampler(velocity, x_0, noise=noise))
 
     def _velocity(self, x_t: Tensor, t: Tensor, past: Tensor, condition: Condition) -> Tensor:
         features = self._features(x_t, condition, sinusoidal_embedding(t, self._time_features))

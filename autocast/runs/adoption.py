@@ -1,25 +1,32 @@
-"""An emulator takes its autoencoder from a run: the architecture, so that it is never typed twice, and the weights."""
+"""What works with an autoencoder takes it from its run: the architecture, so that it is never typed twice, the weights,
+and, where it works on cached latents, the data."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from autocast.errors import LaunchError
-from autocast.runs.directory import KINDS, RunDirectory, default_output_base, find_run, run_of_file
+from autocast.runs.directory import KINDS, LATENTS, RunDirectory, default_output_base, find_run, run_of_file
 from autocast.runs.overrides import Overrides
 from autocast.runs.problems import Problem
 from autocast.runs.request import SLURM, Request
 
-KEY = "autoencoder_checkpoint"
+KEY, DATA = "autoencoder_checkpoint", "datamodule"
 PARTS = ("encoder", "bottleneck", "decoder")
 CONFIG_NAME = f"{KINDS['ae']}.yaml"
+FIELDS = ("data_path", "normalisation", "augment")
+"""Keys of `datamodule` that latents depend on: a processor has those of its autoencoder. A cache has all of them."""
+WITHOUT = "no autoencoder is given. Give --autoencoder RUN; 'autocast ae' trains one."
 
 
 def adopt_autoencoder(config: DictConfig, request: Request, typed: Overrides) -> list[Problem]:
-    """Puts the encoder, bottleneck and decoder of a given autoencoder into `config.model`, and its file beside them.
+    """Puts the encoder, bottleneck and decoder of a given autoencoder into `config.model`, and its file beside them;
+    where latents are cached or used also its data into `config.datamodule`.
 
     In slurm mode the file may be one that the autoencoder's job is still to make.
     """
@@ -28,7 +35,7 @@ def adopt_autoencoder(config: DictConfig, request: Request, typed: Overrides) ->
         return [Problem(f"--autoencoder {flag}", "an autoencoder is trained here, not used.")] if flag else []
     source = flag or config[KEY]
     if source is None:
-        return []
+        return [Problem("--autoencoder", WITHOUT)] if LATENTS in config else []
     overrides = typed.touching(KEY)
     subject = f"--autoencoder {flag}" if flag else overrides[-1].text if overrides else KEY
     problems = [Problem(o.text, f"said twice: --autoencoder {flag} is given too.") for o in overrides if flag]
@@ -41,11 +48,22 @@ def adopt_autoencoder(config: DictConfig, request: Request, typed: Overrides) ->
         checkpoint, saved = find(str(source), request.output_base or default_output_base())
     except LaunchError as error:
         return [*problems, Problem(subject, str(error))]
-    model = yaml.safe_load(saved.read_text())["model"]
-    for part in PARTS:
-        OmegaConf.update(config, f"model.{part}", model[part], merge=False, force_add=True)
+    theirs = yaml.safe_load(saved.read_text())
+    for part in PARTS if "model" in config else ():
+        OmegaConf.update(config, f"model.{part}", theirs["model"][part], merge=False, force_add=True)
+    if LATENTS in config:
+        _adopt_data(config, theirs["datamodule"], request, typed)
     config[KEY] = str(checkpoint)
     return problems
+
+
+def _adopt_data(config: DictConfig, theirs: Mapping[str, Any], request: Request, typed: Overrides) -> None:
+    """Whatever was typed stays; a data set that was named brings its own symmetries."""
+    named = request.dataset is not None or any(choice.key == DATA for choice in typed.choices)
+    keys = FIELDS if "model" in config else tuple(theirs)
+    for key in ("normalisation",) if named else keys:
+        if not typed.touching(f"{DATA}.{key}"):
+            OmegaConf.update(config, f"{DATA}.{key}", theirs[key], merge=False, force_add=True)
 
 
 def find_coming_autoencoder(source: str, output_base: Path) -> tuple[Path, Path]:

@@ -107,14 +107,27 @@ def allocate_evaluation(config: DictConfig, typed: Overrides, mode: str) -> list
         if last and count_devices(last.value) not in (None, 1):
             problems.append(Problem(last.text, "an evaluation is one process on one device. Leave it out."))
         OmegaConf.update(config, key, 1, force_add=True)
+    return [*problems, *_one_process(config, typed, mode, "an evaluation")]
+
+
+def allocate_cache(config: DictConfig, typed: Overrides, mode: str) -> list[Problem]:
+    """Latents are cached by one process.
+
+    Returns:
+        What asks for more, or contradicts itself.
+    """
+    return list(_one_process(config, typed, mode, "caching latents"))
+
+
+def _one_process(config: DictConfig, typed: Overrides, mode: str, what: str) -> Iterator[Problem]:
     if mode != SLURM:
-        return problems
+        return
     cluster = config["cluster"]
     n_tasks = tasks_per_node(cluster) * cluster["nodes"]
     if n_tasks > 1:
-        subject = _subject(typed, "cluster.nodes", *TASKS)
-        return [*problems, Problem(subject, f"an evaluation is one process; this asks for {n_tasks}.")]
-    return [*problems, *_misfits(config, typed)]
+        yield Problem(_subject(typed, "cluster.nodes", *TASKS), f"{what} is one process; this asks for {n_tasks}.")
+    else:
+        yield from _misfits(config, typed)
 
 
 def _on_this_machine(config: DictConfig, typed: Overrides) -> Iterator[Problem]:

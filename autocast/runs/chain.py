@@ -95,4 +95,8 @@ def bracketed(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _pending(parents: Iterable[Parent]) -> list[str]:
-    return [f"{parent.run.label} {parent.kind}" for parent in parents if parent.pending and parent.run]
+    return [
+        f"{parent.run.label} {parent.kind}{'' if parent.stage == TRAIN else f' {parent.stage}'}"
+        for parent in parents
+        if parent.pending and parent.run
+    ]

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from autocast.runs.adoption import adopt_autoencoder
-from autocast.runs.allocation import allocate_evaluation, allocate_training, faults, narrow
+from autocast.runs.allocation import allocate_cache, allocate_evaluation, allocate_training, faults, narrow
 from autocast.runs.checks import Checker
 from autocast.runs.composer import Composer, Draft
 from autocast.runs.datasets import Dataset, missing_data, new_dataset_path, resolve_dataset
@@ -22,8 +22,9 @@ from autocast.runs.problems import Problem
 from autocast.runs.profiles import chosen_profile, cluster_choices, fill_keys, fill_profile
 from autocast.runs.request import SLURM, Request
 
-EPD, AUTOENCODER, SIMULATE = "encoder_processor_decoder", "autoencoder", "simulate"
-ROOT_OF_COMMAND = {"ae": AUTOENCODER, "simulate": SIMULATE}
+EPD, AUTOENCODER, PROCESSOR = "encoder_processor_decoder", "autoencoder", "processor"
+CACHE, SIMULATE = "cache_latents", "simulate"
+ROOT_OF_COMMAND = {"ae": AUTOENCODER, "processor": PROCESSOR, "cache-latents": CACHE, "simulate": SIMULATE}
 """The root config of a command; of any other it is the emulator's."""
 ALLOCATED = ("cluster", "trainer", "datamodule.n_workers")
 """Keys that the resources of a job are in."""
@@ -82,6 +83,16 @@ class Reading:
     def evaluates(self) -> bool:
         return self.request.command == "eval"
 
+    @property
+    def caches(self) -> bool:
+        return self.composer.root == CACHE
+
+    @property
+    def allocate(self) -> Allocate:
+        if self.caches:
+            return allocate_cache
+        return allocate_evaluation if self.evaluates else allocate_training
+
 
 def compose(request: Request) -> Composition:
     """Composes and checks what `request` asks for; a mistake in it is a problem, never an exception.
@@ -130,7 +141,7 @@ def read_request(request: Request, root: str) -> Reading:
 def fill_cluster(reading: Reading, draft: Draft) -> None:
     """The section of a profile that has just been chosen."""
     fill_profile(draft, reading.composer.tree)
-    if reading.evaluates:
+    if reading.evaluates or reading.caches:
         narrow(draft.config)
 
 
@@ -160,8 +171,7 @@ def finish(reading: Reading, draft: Draft, notes: Sequence[str] = ()) -> Composi
     config = checker.check(draft.config, reading.composer.root)
     problems += _as_typed([*checker.problems, *_check_data(reading, config)], reading.typed)
     unchecked += checker.unchecked
-    allocate = allocate_evaluation if reading.evaluates else allocate_training
-    found, clusters = _allocate(config, checker, reading.typed, reading, allocate)
+    found, clusters = _allocate(config, checker, reading.typed, reading, reading.allocate)
     problems += found
     eval_config = None
     if reading.request.command == "train-eval":

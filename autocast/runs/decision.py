@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autocast.runs.console import ago, aligned
-from autocast.runs.directory import ABSENT, DONE, EVAL, TRAIN, RunDirectory
+from autocast.runs.directory import ABSENT, DONE, EVAL, TRAIN, RunDirectory, is_cache
 from autocast.runs.identity import differences, is_under
 from autocast.runs.request import Request
 from autocast.runs.watch.status import ACTIVE, UNKNOWN, Stage, statuses
@@ -25,6 +25,7 @@ FIXED_BY_THE_START = (
     "optimizer",
     "seed",
     "autoencoder_checkpoint",
+    "latents",
     "datamodule.n_steps_input",
     "datamodule.n_steps_output",
     "datamodule.stride",
@@ -74,10 +75,16 @@ class Found:
 
     def __str__(self) -> str:
         """`outputs/rd/00 holds a finished epd run (50 epochs, 2 h ago)`."""
-        noun = f"{self.kind} run" if self.stage == TRAIN else f"evaluation ({self.stage}) of its {self.kind} run"
         article = "a finished" if self.finished else "an unfinished"
         details = ", ".join(part for part in (self._epochs(), self._age()) if part)
-        return f"{self.directory.path} holds {article} {noun}" + (f" ({details})" if details else "")
+        return f"{self.directory.path} holds {article} {self._noun()}" + (f" ({details})" if details else "")
+
+    def _noun(self) -> str:
+        if self.stage == TRAIN:
+            return f"{self.kind} run"
+        if is_cache(self.stage):
+            return f"cache of these latents, {self.directory.stage_dir(self.stage).relative_to(self.directory.path)}"
+        return f"evaluation ({self.stage}) of its {self.kind} run"
 
     def _epochs(self) -> str:
         n = n_epochs(self.directory, self.kind) if self.stage == TRAIN else 0
@@ -173,6 +180,26 @@ def decide_evaluation(request: Request, directory: RunDirectory, kind: str, stag
         return Decision(REPLACE, directory, f"{found}; it starts again")
     remedies = [("look at it", str(directory.eval_dir(stage))), ("run it again", f"eval.name={_free_name(directory)}")]
     return Decision(NOTHING, directory, _message(f"{found} with these settings. Nothing was started.", remedies))
+
+
+def decide_cache(request: Request, directory: RunDirectory, stage: str, *, use: str) -> Decision:
+    """A cache is made, continued where it was left, or found to be there.
+
+    Args:
+        use: The command that trains on it.
+    """
+    found = Found(directory, "ae", stage)
+    if directory.state("ae", stage) == ABSENT:
+        return Decision(START, directory)
+    if busy := busy_with(directory, "ae", stage, request):
+        return _refused(found, busy, _while_it_runs(directory))
+    if request.overwrite:
+        return Decision(REPLACE, directory, f"{found}; it is replaced")
+    if not directory.config_file("ae", stage).is_file():
+        return Decision(REPLACE, directory, f"{directory.stage_dir(stage)} was deleted; it is made again")
+    if not found.finished:
+        return Decision(CONTINUE, directory, f"{found}; it goes on")
+    return Decision(NOTHING, directory, _message(f"{found}. Nothing was started.", [("use it", use), REPLACE_IT]))
 
 
 def decide_again(request: Request, directory: RunDirectory, kind: str, stage: str) -> Decision:

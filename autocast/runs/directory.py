@@ -25,6 +25,8 @@ KINDS = {
 BEST_FOR_EVALUATION = ("epd", "processor", "ae", "translate")
 ABSENT, UNFINISHED, DONE = "absent", "unfinished", "done"
 TRAIN, EVAL = "train", "eval"
+LATENTS = "latents"
+"""Folder of the caches that an autoencoder's run holds, and first part of the names of their stages."""
 JOB_ID = re.compile(r"\d+(_\d+)?")
 
 
@@ -53,13 +55,18 @@ class RunDirectory:
         return shlex.quote(str(self.path))
 
     def config_file(self, kind: str, stage: str = TRAIN) -> Path:
-        return self.path / f"{KINDS[kind]}.yaml" if stage == TRAIN else self.eval_dir(stage) / "config.yaml"
+        return self.path / f"{KINDS[kind]}.yaml" if stage == TRAIN else self.stage_dir(stage) / "config.yaml"
 
     def checkpoint_file(self, kind: str) -> Path:
         return self.path / f"{KINDS[kind]}.ckpt"
 
     def kind_dir(self, kind: str) -> Path:
         return self.path / kind
+
+    @property
+    def latent_statistics_file(self) -> Path:
+        """Of the autoencoder that was trained here."""
+        return self.kind_dir("ae") / "latent_statistics.json"
 
     def checkpoints_dir(self, kind: str) -> Path:
         return self.kind_dir(kind) / "checkpoints"
@@ -77,6 +84,14 @@ class RunDirectory:
 
     def eval_dir(self, stage: str = EVAL) -> Path:
         return self.path / stage
+
+    def latents_dir(self, key: str) -> Path:
+        """A cache of latents."""
+        return self.kind_dir("ae") / LATENTS / key
+
+    def stage_dir(self, stage: str) -> Path:
+        """The folder that is an evaluation's, or a cache's, own."""
+        return self.latents_dir(stage.removeprefix(f"{LATENTS}-")) if is_cache(stage) else self.eval_dir(stage)
 
     def record_dir(self, kind: str, stage: str) -> Path:
         return self.path / ".autocast" / kind / stage
@@ -111,15 +126,19 @@ class RunDirectory:
         return UNFINISHED if known else ABSENT
 
     def kinds(self) -> list[str]:
-        """The kinds that were started here, the one that `eval` prefers first."""
+        """The kinds that are trained here, the one that `eval` prefers first."""
         return [kind for kind in BEST_FOR_EVALUATION if self.state(kind) != ABSENT]
+
+    def launched(self) -> list[tuple[str, str]]:
+        """Kind and name of every stage that was launched here."""
+        return [(kind, stage) for kind in KINDS for stage in self.stages(kind)]
 
     def stages(self, kind: str) -> list[str]:
         records = (self.path / ".autocast" / kind).glob("*/run.json")
         return sorted((file.parent.name for file in records), key=lambda stage: (stage != TRAIN, stage))
 
     def kind_of_stage(self, stage: str) -> str | None:
-        """The kind that an evaluation in this directory belongs to."""
+        """The kind that an evaluation, or a cache, in this directory belongs to."""
         return next((kind for kind in KINDS if self.run_file(kind, stage).is_file()), None)
 
     def kind_to_evaluate(self) -> str | None:
@@ -129,8 +148,8 @@ class RunDirectory:
     def files_of(self, kind: str, stage: str = TRAIN) -> list[Path]:
         """What `--overwrite` replaces: the stage's own files; those of a training include its evaluations."""
         if stage != TRAIN:
-            return [self.eval_dir(stage), self.record_dir(kind, stage)]
-        evaluations = [self.eval_dir(stage) for stage in self.stages(kind) if stage != TRAIN]
+            return [self.stage_dir(stage), self.record_dir(kind, stage)]
+        evaluations = [self.eval_dir(stage) for stage in self.stages(kind) if stage != TRAIN and not is_cache(stage)]
         own = [self.config_file(kind), self.checkpoint_file(kind), self.kind_dir(kind)]
         return [*own, *evaluations, self.record_dir(kind, TRAIN).parent]
 
@@ -143,7 +162,18 @@ class RunDirectory:
 
 
 def is_run(path: Path) -> bool:
-    return path.is_dir() and bool(RunDirectory(path).kinds())
+    run = RunDirectory(path)
+    return path.is_dir() and bool(run.kinds() or run.launched())
+
+
+def is_cache(stage: str) -> bool:
+    """Whether a stage makes a cache of latents."""
+    return stage.startswith(f"{LATENTS}-")
+
+
+def cache_stage(directory: Path) -> str:
+    """The stage that makes the cache in a directory."""
+    return f"{LATENTS}-{directory.name}"
 
 
 def run_of_file(path: Path) -> RunDirectory | None:
@@ -186,7 +216,7 @@ def _run_at(place: Path) -> RunDirectory | None:
 
 
 def _has_uid(run: RunDirectory, uid: str) -> bool:
-    records = (run.run_record(kind, stage) for kind in run.kinds() for stage in run.stages(kind))
+    records = (run.run_record(kind, stage) for kind, stage in run.launched())
     return any(record["uid"] == uid for record in records)
 
 
@@ -194,7 +224,7 @@ def _had_job(run: RunDirectory, job_id: str) -> bool:
     """Whether a stage was ever submitted under this id, or as a member of the array that it is the id of."""
     if not JOB_ID.fullmatch(job_id):
         return False
-    files = [run.events_file(kind, stage) for kind in run.kinds() for stage in run.stages(kind)]
+    files = [run.events_file(kind, stage) for kind, stage in run.launched()]
     lines = (line for file in files if file.is_file() for line in file.read_text(encoding="utf-8").split("\n")[:-1])
     said = (json.loads(line) for line in lines if '"event": "submitted"' in line[:80])
     ids = {str(event["job_id"]) for event in said}

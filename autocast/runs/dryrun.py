@@ -10,8 +10,9 @@ import yaml
 from omegaconf import OmegaConf
 
 from autocast.runs.changes import Changes, changes
+from autocast.runs.compose import CACHE
 from autocast.runs.console import Screen
-from autocast.runs.directory import KINDS
+from autocast.runs.directory import KINDS, is_cache
 from autocast.runs.plan import Checker, Plan, Preparation
 from autocast.runs.provenance import command_line
 from autocast.runs.request import SLURM, Request
@@ -63,7 +64,8 @@ def _document(plan: Plan, preparation: Preparation, found: Changes) -> dict[str,
 
 
 def _defaults(plan: Plan, checker: Checker) -> dict[str, Any]:
-    defaults: Any = OmegaConf.to_container(checker.defaults(KINDS[plan.kind]), resolve=True)
+    root = CACHE if is_cache(plan.stage) else KINDS[plan.kind]
+    defaults: Any = OmegaConf.to_container(checker.defaults(root), resolve=True)
     return defaults
 
 

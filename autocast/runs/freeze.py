@@ -92,8 +92,9 @@ def _set_aside(plan: Plan) -> Aside:
 def _record(plan: Plan, origin: dict[str, Any]) -> dict[str, Any]:
     """The contents of `run.json`; a run that is continued keeps what is known of its first launch."""
     parents = [parent.record() for parent in plan.parents]
+    of_eval = {"eval.seed": plan.config["eval"]["seed"]} if "eval" in plan.config else {}
     told: dict[str, Any] = {
-        "seeds": {"seed": plan.config["seed"], "eval.seed": plan.config["eval"]["seed"]},
+        "seeds": {"seed": plan.config["seed"], **of_eval},
         "resume_from": _text(plan.decision.resume_from),
         "init_from": _text(plan.place.init_from),
         "after": [],
@@ -110,6 +111,7 @@ def _record(plan: Plan, origin: dict[str, Any]) -> dict[str, Any]:
         **told,
         "data": {"path": plan.config["datamodule"]["data_path"]},
         "parents": parents,
+        **plan.checked.facts,
         **origin,
         "continued": [],
     }

@@ -9,15 +9,16 @@ from typing import Any
 
 from autocast.runs import ranks
 from autocast.runs.console import Screen
-from autocast.runs.directory import TRAIN, RunDirectory
+from autocast.runs.directory import TRAIN, RunDirectory, is_cache
 from autocast.runs.events import append_event
 from autocast.runs.identity import write_json
 from autocast.runs.spine import Cluster
 from autocast.signals import StopRequest
 
-TRAINING_WORKFLOWS = {"ae": "train_autoencoder", "epd": "train_epd"}
+TRAINING_WORKFLOWS = {"ae": "train_autoencoder", "epd": "train_epd", "processor": "train_processor"}
 """The workflow that trains a kind."""
 EVALUATION_WORKFLOW = "evaluate"
+CACHE_WORKFLOW = "cache_latents"
 AND = "+"
 """Joins the stages of a job that runs several, one after the other: `train+eval`."""
 
@@ -48,6 +49,11 @@ class Job:
         return self.stage == TRAIN
 
     @property
+    def goes_on(self) -> bool:
+        """Whether it keeps what it had reached when it is stopped; an evaluation starts again."""
+        return self.trains or is_cache(self.stage)
+
+    @property
     def max_attempts(self) -> int:
         """How often a scheduler may start it, as long as nobody resumes it by hand."""
         return self.cluster["max_attempts"]
@@ -65,6 +71,10 @@ class Job:
     def emit_from_any_rank(self, event: str, /, **fields: Any) -> None:
         append_event(self.directory.events_file(self.kind, self.stage), event, **fields)
 
+    def recorded(self, fact: str) -> Any:
+        """A fact of the stage's `run.json`; None where it is not there yet."""
+        return self.directory.run_record(self.kind, self.stage).get(fact)
+
     def record(self, **facts: Any) -> None:
         """Adds facts that only the running job knows (device, data digest) to the stage's `run.json`."""
         if ranks.rank() != 0:
@@ -74,7 +84,7 @@ class Job:
 
     def header(self, rows: list[tuple[str, str]]) -> None:
         """The opening panel: what will run where."""
-        verb = self.kind if self.trains else f"{self.stage} {self.kind}"
+        verb = self.kind if self.trains else self.stage if is_cache(self.stage) else f"{self.stage} {self.kind}"
         self.console.panel(f"{verb}  {self.directory.path}", rows)
 
 

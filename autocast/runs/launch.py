@@ -12,6 +12,7 @@ from typing import Any
 
 from autocast.errors import AutocastError
 from autocast.runs import ranks
+from autocast.runs.checking import check
 from autocast.runs.compose import compose, compose_defaults
 from autocast.runs.console import Screen
 from autocast.runs.decision import NOTHING, ways_on
@@ -31,7 +32,8 @@ from autocast.signals import StopRequest
 
 def own_checker() -> Checker:
     """The ways in which requests are checked outside of tests."""
-    return Checker(compose, reopen, importlib.import_module(WORKFLOWS).preflight, compose_defaults, _check_cluster)
+    workflows = importlib.import_module(WORKFLOWS)
+    return Checker(compose, reopen, workflows.preflight, compose_defaults, _check_cluster, workflows.data_digest)
 
 
 def _check_cluster(
@@ -80,6 +82,8 @@ def carry_out(request: Request, preparation: Preparation, checker: Checker, scre
         return _tell_problems(preparation, screen)
     if request.dry_run:
         return show(request, preparation, checker, screen)
+    if request.check:
+        return check(preparation.plans[0], screen)
     gc.enable()  # the command line was read without it, and this may take days
     told = [_tell_decision(plan, screen) for plan in preparation.plans]
     standing = [document for document in told if document]
@@ -164,8 +168,8 @@ def _run(plan: Plan, screen: Screen, stop: StopRequest) -> int:
 
 def _tell_problems(preparation: Preparation, screen: Screen) -> int:
     screen.problems(preparation.problems)
-    for check in preparation.skipped:
-        screen.error(f"not checked: {check}")
+    for left_out in preparation.skipped:
+        screen.error(f"not checked: {left_out}")
     if screen.as_json:
         problems = [asdict(problem) for problem in preparation.problems]
         screen.document({"state": "refused", "problems": problems, "not_checked": list(preparation.skipped)})

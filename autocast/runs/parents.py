@@ -8,7 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from autocast.runs.directory import DONE, KINDS, TRAIN, RunDirectory, UpstreamError, run_of_file
+from autocast.runs.directory import (
+    ABSENT,
+    DONE,
+    KINDS,
+    LATENTS,
+    TRAIN,
+    RunDirectory,
+    UpstreamError,
+    cache_stage,
+    run_of_file,
+)
 from autocast.runs.identity import known_sha256, sha256, signature
 
 POLL_SECONDS = 1.0
@@ -28,27 +38,31 @@ class Parent:
     """None for a file that lies in no run."""
     kind: str | None = None
     pending: bool = False
-    """Whether it is still to be made, or may still change: then it is used when its training is done, not before."""
+    """Whether it is still to be made, or may still change: then it is used when its stage is done, not before."""
+    stage: str = TRAIN
+    """That makes it."""
 
     @classmethod
     def of(cls, role: str, file: Path, *, awaited: bool = False) -> Parent:
-        """A file by its place; with `awaited`, one whose training is not done is pending."""
+        """A file by its place; with `awaited`, one whose stage is not done is pending."""
         run = run_of_file(file)
         kind = _kind(file, run) if run else None
-        parent = cls(role, file, run, kind)
+        parent = cls(role, file, run, kind, stage=_stage(file, run) if run else TRAIN)
         return replace(parent, pending=awaited and not parent.is_complete)
 
     @property
     def is_complete(self) -> bool:
-        """Whether its training is done, or there is none to wait for; a checkpoint of an epoch is what it is."""
-        if self.run is None or self.kind is None or self.file.name != f"{KINDS[self.kind]}.ckpt":
+        """Whether its stage is done, or there is none to wait for; a checkpoint of an epoch is what it is."""
+        if self.run is None or self.kind is None:
             return True
-        return self.run.state(self.kind) == DONE
+        if self.stage != TRAIN:
+            return self.run.state(self.kind, self.stage) in (DONE, ABSENT)
+        return self.file.name != f"{KINDS[self.kind]}.ckpt" or self.run.state(self.kind) == DONE
 
     @property
     def uid(self) -> str | None:
-        known = self.run and self.kind and self.run.run_file(self.kind, TRAIN).is_file()
-        return self.run.run_record(self.kind, TRAIN)["uid"] if self.run and self.kind and known else None
+        known = self.run and self.kind and self.run.run_file(self.kind, self.stage).is_file()
+        return self.run.run_record(self.kind, self.stage)["uid"] if self.run and self.kind and known else None
 
     def sha256(self) -> str:
         """The file's digest, from its run's marker where that still holds."""
@@ -61,12 +75,13 @@ class Parent:
             "file": str(self.file.absolute()),
             "run": str(self.run.path.absolute()) if self.run else None,
             "kind": self.kind,
+            "stage": self.stage,
             "uid": self.uid,
             "sha256": None if self.pending else self.sha256(),
         }
 
     def _product(self) -> Mapping[str, Any] | None:
-        marker = self.run.done_record(self.kind, TRAIN) if self.run and self.kind else None
+        marker = self.run.done_record(self.kind, self.stage) if self.run and self.kind else None
         if marker is None or self.run is None:
             return None
         return marker["products"].get(self.file.resolve().relative_to(self.run.path.resolve()).as_posix())
@@ -94,7 +109,8 @@ def verified(record: Mapping[str, Any], *, seconds: float) -> dict[str, Any]:
     Raises:
         UpstreamError: It is not complete, or its file is not what it should be.
     """
-    parent = Parent(record["role"], Path(record["file"]), _run(record), record.get("kind"))
+    stage = record.get("stage", TRAIN)  # what an earlier version recorded was trained
+    parent = Parent(record["role"], Path(record["file"]), _run(record), record.get("kind"), stage=stage)
     expected = record["sha256"]
     if expected is None:
         expected = _awaited(parent, seconds)["sha256"]
@@ -125,10 +141,10 @@ def await_done(run: RunDirectory, kind: str, stage: str, *, seconds: float) -> N
 
 
 def _awaited(parent: Parent, seconds: float) -> Mapping[str, Any]:
-    """What the marker of a training says of the file, as soon as there is one."""
+    """What the marker of a stage says of the file, as soon as there is one."""
     assert parent.run is not None
     assert parent.kind is not None
-    await_done(parent.run, parent.kind, TRAIN, seconds=seconds)
+    await_done(parent.run, parent.kind, parent.stage, seconds=seconds)
     product = parent._product()
     if product is None:
         raise UpstreamError(f"{parent.run.path}: its marker does not know {parent.file.name}, which this stage needs")
@@ -147,6 +163,12 @@ def _run(record: Mapping[str, Any]) -> RunDirectory | None:
 
 
 def _kind(file: Path, run: RunDirectory) -> str | None:
-    """The kind whose training makes a file, from its place in the run directory."""
+    """The kind whose stage makes a file, from its place in the run directory."""
     first = file.resolve().relative_to(run.path.resolve()).parts[0]
     return next((kind for kind, name in KINDS.items() if first in (kind, f"{name}.ckpt")), None)
+
+
+def _stage(file: Path, run: RunDirectory) -> str:
+    """The stage that makes a file: a training, unless it lies in a cache of latents."""
+    parts = file.resolve().relative_to(run.path.resolve()).parts
+    return cache_stage(file.parent) if parts[:-2] == ("ae", LATENTS) else TRAIN

@@ -16,6 +16,7 @@ from autocast.runs.directory import (
     ABSENT,
     EVAL,
     KINDS,
+    LATENTS,
     TRAIN,
     UNFINISHED,
     NoSuchRunError,
@@ -29,7 +30,7 @@ from autocast.runs.identity import run_name
 from autocast.runs.overrides import read_overrides
 from autocast.runs.request import LOCAL, SLURM, Request
 
-KIND_OF_COMMAND = {"ae": "ae", "epd": "epd", "train-eval": "epd"}
+KIND_OF_COMMAND = {"ae": "ae", "epd": "epd", "train-eval": "epd", "processor": "processor"}
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,11 @@ def evaluation_place(request: Request) -> Place:
         notes += (f"{run.path}: the {kind} run is unfinished; its best checkpoint so far is evaluated",)
     directory = named if typed and named else run  # `--workdir rd/00` may have meant the run of that name
     return Place(kind, stage, directory, saved=saved, checkpoint=checkpoint, notes=notes)
+
+
+def caching_place(request: Request) -> Place:
+    """Where latents are cached, as far as that is named; which cache it is comes with the config."""
+    return Place("ae", LATENTS, named_directory(request), notes=_notes(request))
 
 
 def evaluation_stage(request: Request) -> str:

@@ -10,20 +10,31 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from autocast.runs.adoption import KEY
+from autocast.runs.caches import MANIFEST, Digest, cache_place, processor_command, set_latents
 from autocast.runs.decision import (
     REFUSE,
     Decision,
     Found,
     decide_again,
+    decide_cache,
     decide_evaluation,
     decide_training,
     refuse_change,
 )
-from autocast.runs.directory import TRAIN, RunDirectory
-from autocast.runs.job import EVALUATION_WORKFLOW, TRAINING_WORKFLOWS
+from autocast.runs.directory import LATENTS, TRAIN, RunDirectory
+from autocast.runs.job import CACHE_WORKFLOW, EVALUATION_WORKFLOW, TRAINING_WORKFLOWS
 from autocast.runs.overrides import split_eval
 from autocast.runs.parents import RESUMED_FROM, Parent, stage_signature
-from autocast.runs.place import Place, evaluation_place, evaluation_stage, new_directory, read_config, training_place
+from autocast.runs.place import (
+    Place,
+    caching_place,
+    evaluation_place,
+    evaluation_stage,
+    new_directory,
+    read_config,
+    training_place,
+)
 from autocast.runs.problems import Problem
 from autocast.runs.request import LOCAL, SLURM, Request
 from autocast.runs.slurm.commands import SchedulerError
@@ -42,8 +53,11 @@ CheckCluster = Callable[[Sequence[Mapping[str, Any]], Request], tuple[list[Probl
 
 NEEDS_SLURM = "is for --mode slurm; here stages run one after the other."
 NOT_FOR_EVAL = "is for training. A second evaluation beside the first is eval.name=N; --overwrite replaces it."
+NOT_CHECKED = "--check looks at a model before its first step, here and now: give one of them."
 MODEL = "model"
 """The role of what an evaluation scores."""
+PLACES = {"eval": evaluation_place, "cache-latents": caching_place}
+"""Where a command runs that does not train."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,8 @@ class Checked:
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     """Checks that could not run, and why."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """For the record of the stage."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,7 @@ class Checker:
     defaults: Callable[[str], DictConfig]
     """A root config without any override, by its name."""
     check_cluster: CheckCluster
+    digest: Digest
 
     def check(self, request: Request, place: Place) -> Checked:
         """One composition, of a saved config where there is one, and everything that is wrong with it."""
@@ -82,9 +99,12 @@ class Checker:
             return _refused(problems, notes, [*skipped, "the data: the config has problems"])
         config = _plain(composition.config)
         eval_config = None if composition.eval_config is None else _plain(composition.eval_config)
+        missing, facts = ([], {}) if place.saved else set_latents(config, request, self.digest)
+        if missing:
+            return _refused(missing, notes, skipped)
         found, left = self.preflight(config, request, place, eval_config)
         unchecked = (*skipped, *left)
-        return Checked(config, eval_config, composition.choices, tuple(found), tuple(notes), unchecked)
+        return Checked(config, eval_config, composition.choices, tuple(found), tuple(notes), unchecked, facts)
 
     def _cluster(self, request: Request, composition: Composition) -> tuple[list[Problem], list[str], list[str]]:
         """What is wrong with the resources of each job, whatever else is wrong.
@@ -157,7 +177,7 @@ def prepare(request: Request, checker: Checker) -> Preparation:
     words, eval_words = split_eval(request.overrides)
     request = dataclasses.replace(request, overrides=words, eval_overrides=(*eval_words, *request.eval_overrides))
     flags = flag_problems(request)
-    place = evaluation_place(request) if request.command == "eval" else training_place(request)
+    place = PLACES.get(request.command, training_place)(request)
     checked = checker.check(request, place)
     problems = (*flags, *checked.problems)
     plans = () if problems else tuple(_plans(request, place, checked))
@@ -169,6 +189,9 @@ def _plans(request: Request, place: Place, checked: Checked) -> Iterator[Plan]:
         assert place.checkpoint is not None
         parent = Parent.of(MODEL, place.checkpoint, awaited=request.mode == SLURM)
         yield _evaluation(request, place, checked, parent)
+        return
+    if request.command == "cache-latents":
+        yield caching(request, place, checked)
         return
     training = _training(request, place, checked)
     yield training
@@ -215,6 +238,9 @@ def flag_problems(request: Request) -> list[Problem]:
         problems.append(Problem(" ".join(given), "contradict each other: give one of them."))
     if request.resume_from and request.init_from:
         problems.append(Problem("--resume-from --init-from", "a run that is continued has its own weights: give one."))
+    elsewhere = {"--dry-run": request.dry_run, "--detach": request.detach, "--resume-from": request.resume_from}
+    unfit = [flag for flag, given in elsewhere.items() if given] if request.check else []
+    problems += [Problem(f"--check {flag}", NOT_CHECKED) for flag in unfit]
     if request.command == "eval":
         useless = {
             "--resume-from": request.resume_from,
@@ -249,6 +275,21 @@ def _evaluation(request: Request, place: Place, checked: Checked, parent: Parent
     return Plan(request, place, EVALUATION_WORKFLOW, checked, decision, signed, (parent,))
 
 
+def caching(request: Request, place: Place, checked: Checked, *, awaited: bool = False) -> Plan:
+    """A cache of latents.
+
+    Args:
+        awaited: Whether its autoencoder is being trained by the stage before.
+    """
+    config, (directory, stage) = checked.config, cache_place(checked.config)
+    autoencoder = Parent.of(KEY, Path(config[KEY]), awaited=request.mode == SLURM)
+    autoencoder = dataclasses.replace(autoencoder, pending=awaited or autoencoder.pending)
+    signed = stage_signature(config, stage, [autoencoder.record()])
+    decision = decide_cache(request, directory, stage, use=processor_command(config))
+    place = dataclasses.replace(place, stage=stage, directory=directory)
+    return Plan(request, place, CACHE_WORKFLOW, checked, decision, signed, (autoencoder,))
+
+
 def evaluation_again(request: Request, stage: Stage, checked: Checked, parent: Parent) -> Plan:
     """An evaluation that was launched before and has not been finished, once more."""
     directory, kind, name = stage
@@ -259,8 +300,10 @@ def evaluation_again(request: Request, stage: Stage, checked: Checked, parent: P
 
 
 def _training_parents(request: Request, place: Place, config: Mapping[str, Any]) -> tuple[Parent, ...]:
+    latents = config[LATENTS] if place.kind == "processor" else None
     named = {
-        "autoencoder_checkpoint": config["autoencoder_checkpoint"] if place.kind == "epd" else None,
+        KEY: config[KEY] if place.kind in ("epd", "processor") else None,
+        LATENTS: Path(latents) / MANIFEST if latents else None,
         "init_from": place.init_from,
         RESUMED_FROM: place.checkpoint,
     }

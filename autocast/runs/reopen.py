@@ -9,9 +9,19 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from autocast.errors import LaunchError
-from autocast.runs.compose import EPD, Composition, Reading, fill_cluster, finish, read_request, set_data_path
+from autocast.runs.compose import (
+    CACHE,
+    EPD,
+    PROCESSOR,
+    Composition,
+    Reading,
+    fill_cluster,
+    finish,
+    read_request,
+    set_data_path,
+)
 from autocast.runs.composer import Composer, Draft
-from autocast.runs.directory import KINDS, RunDirectory
+from autocast.runs.directory import KINDS, LATENTS, RunDirectory
 from autocast.runs.environment import allow_recorded_targets
 from autocast.runs.overrides import Typed
 from autocast.runs.problems import Problem
@@ -31,9 +41,9 @@ def reopen(request: Request, saved: Path) -> Composition:
     """
     config = _load(saved)
     _allow_own_targets(saved)
-    reading = read_request(request, saved.stem if saved.stem in ROOTS else EPD)
+    reading = read_request(request, _root(saved, config))
     draft = Draft(config, {}, _preset_problems(request))
-    notes = _bring_eval_up_to_date(config, reading.composer)
+    notes = _bring_eval_up_to_date(config, reading.composer) if "eval" in config else []
     notes += _set_cluster(reading, draft, of_training=saved.stem in ROOTS)
     _set_data(reading, draft)
     reading.composer.replace(draft, [choice for choice in reading.typed.choices if choice.key != GROUP])
@@ -48,10 +58,20 @@ def _load(saved: Path) -> DictConfig:
         config = OmegaConf.create(yaml.safe_load(saved.read_text()))
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise LaunchError(f"{saved} cannot be read: {error}") from error
-    if not isinstance(config, DictConfig) or not {"model", "datamodule", "eval"} <= set(config):
+    wanted = ({"model", "datamodule", "eval"}, {"dtype", "datamodule"})
+    if not isinstance(config, DictConfig) or not any(keys <= set(config) for keys in wanted):
         raise LaunchError(f"{saved} is not the config of a run: one has model, datamodule and eval.")
     OmegaConf.set_struct(config, True)
     return config
+
+
+def _root(saved: Path, config: DictConfig) -> str:
+    """The root config that a saved one was made from; that of an evaluation is told from what it holds."""
+    if saved.stem in ROOTS:
+        return saved.stem
+    if "model" not in config:
+        return CACHE
+    return PROCESSOR if LATENTS in config else EPD
 
 
 def _allow_own_targets(saved: Path) -> None:

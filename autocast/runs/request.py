@@ -33,6 +33,8 @@ class Request:
     cluster: str | None = None
     detach: bool = False
     dry_run: bool = False
+    check: bool = False
+    """Whether only the sanity gate is to run."""
     json: bool = False
     config_dir: Path | None = None
     verbose: bool = False

@@ -10,13 +10,13 @@ from typing import Any
 
 from autocast.errors import ConfigError
 from autocast.runs.console import Screen
-from autocast.runs.directory import TRAIN, RunDirectory, find_run
+from autocast.runs.directory import TRAIN, RunDirectory, find_run, is_cache
 from autocast.runs.environment import allow_recorded_targets, read_environment
 from autocast.runs.launch import carry_out, own_checker
 from autocast.runs.overrides import split_eval
 from autocast.runs.parents import Parent
 from autocast.runs.place import Place, output_base
-from autocast.runs.plan import MODEL, Checked, Checker, Plan, Preparation, evaluation_again, prepare
+from autocast.runs.plan import MODEL, Checked, Checker, Plan, Preparation, caching, evaluation_again, prepare
 from autocast.runs.request import LOCAL, SLURM, Request
 from autocast.runs.watch.stages import Stage, stages_of
 from autocast.runs.watch.status import statuses
@@ -44,7 +44,8 @@ def resume(name: str, request: Request, *, kind: str | None = None, mode: str | 
     if not stages:
         raise ConfigError(f"{directory.path}: nothing {f'of kind {kind} ' if kind else ''}was started here")
     unfinished = [stage for stage in stages if not stage.is_done]
-    wanted = _of_one_kind(unfinished or [stage for stage in stages if stage.stage == TRAIN], directory)
+    trainings = [stage for stage in stages if stage.stage == TRAIN]
+    wanted = _of_one_kind(unfinished or trainings or stages, directory)
     record = directory.run_record(wanted[0].kind, wanted[0].stage)
     request = dataclasses.replace(request, mode=mode or record.get("mode", LOCAL))
     _go_where_it_was_launched(record)
@@ -78,7 +79,8 @@ def prepare_again(stages: Sequence[Stage], request: Request, checker: Checker) -
     for stage in stages:
         if stage not in trainings:
             typed = (*eval_words, *(() if trainings else words))
-            found.append(_evaluation_again(stage, typed, request, checker, awaited=bool(trainings)))
+            prepare_one = _cache_again if is_cache(stage.stage) else _evaluation_again
+            found.append(prepare_one(stage, typed, request, checker, awaited=bool(trainings)))
     return Preparation(
         plans=tuple(plan for one in found for plan in one.plans),
         problems=tuple(dict.fromkeys(problem for one in found for problem in one.problems)),
@@ -91,16 +93,7 @@ def _evaluation_again(
     stage: Stage, words: Sequence[str], request: Request, checker: Checker, *, awaited: bool
 ) -> Preparation:
     run, kind, name = stage
-    again = Request(
-        command="eval",
-        overrides=tuple(words),
-        workdir=run.path,
-        output_base=request.output_base,
-        mode=request.mode,
-        cluster=request.cluster,
-        detach=request.detach,
-        dry_run=request.dry_run,
-    )
+    again = _request_again("eval", stage, words, request)
     allow_recorded_targets(run.recorded_targets(kind))
     place = Place(kind, name, run, saved=run.config_file(kind, name))
     checked: Checked = checker.check(again, place)
@@ -111,6 +104,30 @@ def _evaluation_again(
         model = Parent(MODEL, run.checkpoint_file(kind), run, kind, pending=True) if awaited else there
         plans = (evaluation_again(again, stage, checked, model),)
     return Preparation(plans, checked.problems, checked.notes, checked.skipped)
+
+
+def _cache_again(
+    stage: Stage, words: Sequence[str], request: Request, checker: Checker, *, awaited: bool
+) -> Preparation:
+    run, kind, name = stage
+    again = _request_again("cache-latents", stage, words, request)
+    place = Place(kind, name, run, saved=run.config_file(kind, name))
+    checked: Checked = checker.check(again, place)
+    plans = () if checked.problems else (caching(again, place, checked, awaited=awaited),)
+    return Preparation(plans, checked.problems, checked.notes, checked.skipped)
+
+
+def _request_again(command: str, stage: Stage, words: Sequence[str], request: Request) -> Request:
+    return Request(
+        command=command,
+        overrides=tuple(words),
+        workdir=stage.directory.path,
+        output_base=request.output_base,
+        mode=request.mode,
+        cluster=request.cluster,
+        detach=request.detach,
+        dry_run=request.dry_run,
+    )
 
 
 def _of_one_kind(stages: Sequence[Stage], directory: RunDirectory) -> list[Stage]:

@@ -7,7 +7,7 @@ may hold.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 PACKAGE = __name__
 
@@ -27,9 +27,32 @@ class EncoderProcessorDecoder:
     logging: dict[str, Leaf]
     checkpoint: dict[str, Any]
     eval: dict[str, Any]
+    training: dict[str, Any] = field(default_factory=dict)
+    cluster: dict[str, Any] | None = None
+    seed: int = 42
+    gate: Literal["auto", "always", "never"] = "auto"
+    size: Literal["xs", "s", "m", "l", "xl"] = "s"
+    autoencoder_checkpoint: str | None = None
+
+
+@dataclass(frozen=True)
+class Processor(EncoderProcessorDecoder):
+    """Top level of `processor.yaml`."""
+
+    latents: str | None = None
+
+
+@dataclass(frozen=True)
+class CacheLatents:
+    """Top level of `cache_latents.yaml`."""
+
+    datamodule: Leaf
     cluster: dict[str, Any] | None = None
     seed: int = 42
     autoencoder_checkpoint: str | None = None
+    latents: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    batch_size: int = 64
 
 
 @dataclass(frozen=True)
@@ -46,6 +69,7 @@ class Autoencoder:
     eval: dict[str, Any]
     cluster: dict[str, Any] | None = None
     seed: int = 42
+    gate: Literal["auto", "always", "never"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -67,6 +91,15 @@ class Optimizer:
 
 
 @dataclass(frozen=True)
+class Training:
+    """Training on rollouts of `n_windows` consecutive outputs."""
+
+    n_windows: int = 1
+    curriculum: Leaf | None = None
+    """The number of windows at a step; None is all of them from the first on."""
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     every_n_epochs: int | None = 10
     every_n_minutes: float | None = 10.0
@@ -84,6 +117,7 @@ class Eval:
     max_videos: int = 16
     n_members: int = 8
     n_steps: int | None = None
+    rollout: str | None = None
     batch_size: int | None = None
     max_rows: int | None = None
     seed: int = 0
@@ -130,12 +164,20 @@ class Cluster:
 
 ROOTS = {
     "encoder_processor_decoder": "EncoderProcessorDecoder",
+    "processor": "Processor",
+    "cache_latents": "CacheLatents",
     "autoencoder": "Autoencoder",
     "simulate": "Simulate",
 }
 """The dataclass of each root config."""
 
-SECTIONS = {"eval": "Eval", "checkpoint": "Checkpoint", "optimizer": "Optimizer", "cluster": "Cluster"}
+SECTIONS = {
+    "eval": "Eval",
+    "checkpoint": "Checkpoint",
+    "optimizer": "Optimizer",
+    "training": "Training",
+    "cluster": "Cluster",
+}
 """The dataclass of each section that is not constructed."""
 
 OPEN = ("cluster.options",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from autocast.runs.directory import JOB_ID, TRAIN, UpstreamError, find_run
+from autocast.runs.directory import JOB_ID, UpstreamError, find_run
 from autocast.runs.parents import Parent
 from autocast.runs.slurm.queue import Scheduler, SchedulerError, SlurmJob
 from autocast.runs.watch.stages import stages_of
@@ -19,7 +19,7 @@ def jobs_of_parents(parents: Iterable[Parent], scheduler: Scheduler) -> tuple[st
         UpstreamError: One of them is not going to be made.
         SchedulerError: The scheduler cannot say.
     """
-    stages = [Stage(p.run, p.kind, TRAIN) for p in parents if p.pending and p.run is not None and p.kind is not None]
+    stages = [Stage(p.run, p.kind, p.stage) for p in parents if p.pending and p.run is not None and p.kind is not None]
     return _jobs(statuses(stages, scheduler))
 
 

@@ -29,9 +29,10 @@ from autocast.runs.reopen import reopen
 from autocast.runs.request import Request
 
 NOTHING_DONE = "nothing was written, nothing was started"
-DATA_PATH = "datamodule.data_path"
-"""Its problem is that the data are not there, which does not matter to a config that is only shown."""
-CONFIGS = ("ae", "epd", "train-eval", "eval", "simulate")
+NOT_THERE = ("datamodule.data_path", "--autoencoder")
+"""Subjects whose problem is that there are no data, or no autoencoder: that does not matter to a config that is only
+shown."""
+CONFIGS = ("ae", "cache-latents", "processor", "epd", "train-eval", "eval", "simulate")
 """Commands that have a config."""
 
 
@@ -161,7 +162,7 @@ def show_config(request: Request) -> int:
         screen.document(config)
     else:
         screen.yaml(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    problems = [problem for problem in composition.problems if problem.subject != DATA_PATH]
+    problems = [problem for problem in composition.problems if problem.subject not in NOT_THERE]
     if problems:
         screen.problems(problems)
     return USAGE if problems else DONE

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from autocast.runs.ranks import job_id
+
 SLURM_FORMATS = "minutes (90), 12:00:00, 1-12:00:00"
 UNLIMITED = ("unlimited", "infinite")
 
@@ -48,3 +50,15 @@ def trainer_seconds(max_time: Any) -> float | None:
         return None
     days, hours, minutes, seconds = map(int, str(max_time).split(":"))
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def longest_training(config: Mapping[str, Any]) -> float:
+    """Seconds after which a training ends, whatever it has reached; infinity where nothing says so.
+
+    The time limit of a job that is started again when it is reached says nothing.
+    """
+    limit = trainer_seconds(config["trainer"]["max_time"])
+    cluster = config.get("cluster") or {}
+    once = job_id() is not None and (not cluster.get("requeue", True) or cluster.get("max_attempts") == 1)
+    attempt = cluster.get("time") if once else None
+    return min(math.inf if limit is None else limit, math.inf if attempt is None else slurm_seconds(attempt))

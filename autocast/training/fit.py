@@ -27,6 +27,7 @@ from autocast.training.checkpoints import (
     OnEvent,
 )
 from autocast.training.continued import CHECKPOINTS_DIR
+from autocast.training.curriculum import Curriculum
 from autocast.training.divergence import DivergenceGuard
 from autocast.training.media import finish_trackers, start_trackers
 from autocast.training.metrics_log import MetricsFile, MetricsLog
@@ -52,6 +53,8 @@ class Recipe:
     """By name: trackers beside `metrics.jsonl` and `metrics.csv`, which are always written."""
     checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     augment: Augmentation | None = None
+    curriculum: Curriculum | None = None
+    """How many windows of the batches are trained on; None is all."""
     seed: int = 42
 
 
@@ -142,6 +145,7 @@ def fit(
         lr_scheduler=recipe.lr_scheduler,
         seed=recipe.seed,
         augment=recipe.augment,
+        curriculum=recipe.curriculum,
         record=destination.record(),
     )
     own = _own_callbacks(recipe.checkpoint, destination, display, on_event, stop, best, log)

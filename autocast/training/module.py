@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from autocast.data.sampler import EpochSampler
 from autocast.errors import ConfigError
 from autocast.generative.noise import Noise
+from autocast.training.curriculum import Curriculum
 from autocast.training.optimizers import count_total_steps, refresh_rates
 from autocast.types import Batch
 
@@ -54,6 +55,8 @@ class TrainingModule(L.LightningModule):
         lr_scheduler: Makes the schedule from the optimiser and the number of steps in all.
         seed: Of the noise and of the augmentations.
         augment: Changes a training batch, on the device, with a stream of random numbers for each sample.
+        curriculum: Training batches are cut to so many windows of the model's `n_steps_output`; None leaves all.
+            Validation is always on all, so that `val/objective` is comparable over epochs.
         record: Plain values that checkpoints carry under "autocast": kind, config, field specification, versions.
         n_score_batches: Validation batches, evenly spread, on which `validation_scores` are evaluated in an epoch:
             a generative model is sampled for them.
@@ -67,6 +70,7 @@ class TrainingModule(L.LightningModule):
         lr_scheduler: MakeScheduler | None = None,
         seed: int = 42,
         augment: Augmentation | None = None,
+        curriculum: Curriculum | None = None,
         record: dict[str, Any] | None = None,
         n_score_batches: int = 2,
     ):
@@ -76,6 +80,7 @@ class TrainingModule(L.LightningModule):
         self.make_scheduler = lr_scheduler
         self.seed = seed
         self.augment = augment
+        self.curriculum = curriculum
         self.record = record or {}
         self.n_score_batches = n_score_batches
         self.max_steps = math.inf
@@ -121,10 +126,17 @@ class TrainingModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """The objective, and under "terms" what it is made of, detached, for those who log."""
         step, rows = self.trainer.global_step, self._rows(batch, batch_idx)
+        batch = self._cut(batch, step)
         if self.augment is not None:
             batch = self.augment(batch, Noise([(self.seed, AUGMENTATION, step, row) for row in rows]))
         terms = self.model.loss(batch, Noise([(self.seed, TRAINING, step, row) for row in rows]))
         return {"loss": terms["loss"], "terms": {_logged_name("train", k): v.detach() for k, v in terms.items()}}
+
+    def _cut(self, batch: Batch, step: int) -> Batch:
+        if self.curriculum is None:
+            return batch
+        n_steps: Any = self.model.n_steps_output
+        return batch.first_outputs(self.curriculum(step) * n_steps)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
         self._stop_at_limit()

@@ -48,3 +48,12 @@ def test_a_decoder_may_have_other_widths_but_not_other_stages():
     assert DeepCompressionDecoder(encoder, widths=[6, 10]).decode(encoder.encode(x)).shape == x.shape
     with pytest.raises(ConfigError, match=r"decoder.widths=\[6\] has 1 stages.*decoder.widths=null"):
         DeepCompressionDecoder(encoder, widths=[6], blocks=[1])
+
+
+def test_a_shortcut_asks_for_widths_that_groups_of_channels_fit():
+    with pytest.raises(ConfigError, match=r"encoder.shortcut=true, .*4 × 8 channels .* to 12 .*shortcut=false"):
+        DeepCompressionEncoder(spec_of(8, 12), widths=[8, 12], blocks=[1, 1], shortcut=True)
+    encoder = DeepCompressionEncoder(spec_of(8, 12), widths=[4, 8], blocks=[1, 1], shortcut=True)
+    assert DeepCompressionDecoder(encoder, widths=[8, 12], shortcut=False).decode(torch.randn(2, 1, 2, 3, 16)).ndim == 5
+    with pytest.raises(ConfigError, match=r"decoder.shortcut=true, decoder.widths=\[8, 12\]"):
+        DeepCompressionDecoder(encoder, widths=[8, 12])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +25,7 @@ COMMANDS = [
 
 SIMULATION = ("simulator.grid_shape=[16,16]", "simulator.n_frames=8", "splits={train: 4, valid: 2, test: 2}")
 TRAINING = ("--workdir", "outputs/rd/00", "trainer.max_epochs=1", "model.processor.backbone.width=8")
+ENCODER = ("model.encoder.widths=[4]", "model.encoder.blocks=[1]", "model.encoder.latent_channels=2")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,12 @@ TRIES = {
     "autocast": Try("--version", "epdd", "Did you mean 'epd'", reads=True, scripted=False),
     "autocast demo": Try("--quick", "--seed many", "--seed", "each of them"),
     "autocast ae": Try("--dataset waves", "--dataset waves model.encoder=nope", "no such encoder", "needs torch"),
+    "autocast cache-latents": Try(
+        "--autoencoder rd/ae dtype=float16", "--autoencoder rd/ae dtype=int8", 'dtype=int8   "int8"', "needs torch"
+    ),
+    "autocast processor": Try(
+        "--autoencoder rd/ae", "--autoencoder rd/ae --dataset winds", "is of other data", "needs torch"
+    ),
     "autocast epd": Try("--dataset waves", "--dataset nope", "--dataset nope", "needs torch"),
     "autocast train-eval": Try(
         "--dataset waves ::eval:: eval.n_members=2",
@@ -73,14 +81,18 @@ TRIES = {
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a data set and a trained run in it."""
+    """A directory with two data sets, a trained run and an autoencoder with a cache in it."""
     path = tmp_path_factory.mktemp("workplace")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
         assert (
             called(patch, "data simulate --dataset", "datasets/waves", "simulator=reaction_diffusion", *SIMULATION) == 0
         )
+        shutil.copytree("datasets/waves", "datasets/winds")
+        Path("datasets/winds/manifest.json").unlink()
         assert called(patch, "epd --dataset waves", *TRAINING) == 0
+        trained = called(patch, "ae --dataset waves --workdir outputs/rd/ae trainer.max_epochs=1", *ENCODER)
+        assert trained == called(patch, "cache-latents --autoencoder rd/ae") == 0
     return path
 
 
@@ -161,7 +173,16 @@ def test_a_data_set_that_is_looked_at_stays_as_it_is(call: Callable[..., int], w
     assert tree(workplace) == before
 
 
-@pytest.mark.parametrize("line", ["--help", "epd --dry-run --dataset waves", "eval --dry-run --workdir rd/00"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--help",
+        "epd --dry-run --dataset waves",
+        "eval --dry-run --workdir rd/00",
+        "cache-latents --dry-run --autoencoder rd/ae",
+        "processor --dry-run --autoencoder rd/ae",
+    ],
+)
 def test_what_only_looks_needs_no_torch(line: str, workplace: Path):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "autocast", *line.split()],

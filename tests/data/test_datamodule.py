@@ -138,10 +138,17 @@ def test_lightning_trains_with_the_order_of_each_epoch(make_dataset, tmp_path, n
     assert model.seen == expected
 
 
-@pytest.mark.parametrize("key", ["n_steps_input", "n_steps_output", "batch_size", "stride"])
+@pytest.mark.parametrize("key", ["n_steps_input", "n_steps_output", "batch_size", "stride", "n_windows"])
 def test_a_number_below_one_is_named(make_dataset, key):
     with pytest.raises(ConfigError, match=rf"datamodule\.{key}=0: must be at least 1"):
         FieldDataModule(make_dataset(), **{key: 0})
+
+
+def test_test_batches_hold_one_window(make_dataset):
+    datamodule = FieldDataModule(make_dataset(), n_steps_output=2, n_windows=2)
+    loaders = (datamodule.train_dataloader(), datamodule.val_dataloader(), datamodule.test_dataloader())
+    assert [next(iter(loader)).output_fields.shape[1] for loader in loaders] == [4, 4, 2]
+    assert datamodule.n_steps_output == 2
 
 
 def test_an_unknown_normalisation_lists_the_known_ones(make_dataset):

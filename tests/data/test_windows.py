@@ -30,6 +30,23 @@ def test_a_window_is_a_cut_of_its_trajectory(make_dataset):
         assert np.array_equal(batch.constant_fields[row], train.constant_fields(i))
 
 
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_several_windows_are_read_one_after_the_other(make_dataset, in_memory):
+    train = open_split(make_dataset(), "train")
+    windows = WindowDataset(train, Steps(1, 2, n_windows=2), in_memory=in_memory)
+    assert windows.steps.span == 5
+    batch = windows[[1]]
+    assert batch.output_fields.shape[1] == 4
+    i, start = int(batch.trajectory[0]), int(batch.start[0])
+    assert np.array_equal(batch.output_fields[0], train.read(i, start + 1, start + 5, 1))
+    assert torch.equal(batch.first_outputs(2).output_fields, batch.output_fields[:, :2])
+
+
+def test_too_many_windows_are_named(make_dataset):
+    with pytest.raises(DataError, match=r"2 output steps in 3 windows .* need 8. Give smaller training.n_windows, "):
+        WindowDataset(open_split(make_dataset(), "train"), Steps(2, 2, n_windows=3))
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_memory_and_disk_give_the_same(make_dataset, stride):
     path = make_dataset()

@@ -22,6 +22,14 @@ def test_order_statistics_equal_the_double_sum(n_members, alpha):
     torch.testing.assert_close(crps(members, truth, alpha), double_sum(members, truth, alpha))
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.95, 1.0])
+@pytest.mark.parametrize("n_members", [32, 256])
+def test_many_members_in_single_precision_are_right_to_a_millionth(n_members, alpha):
+    members, truth = torch.randn(2, n_members, 3, 4), torch.randn(2, 3, 4)
+    expected = double_sum(members.double(), truth.double(), alpha)
+    torch.testing.assert_close(crps(members, truth, alpha).double(), expected, atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize(("alpha", "estimator"), [(0.0, "nrg"), (1.0, "fair")])
 def test_it_agrees_with_scoringrules(alpha, estimator):
     members, truth = torch.randn(6, 5).double(), torch.randn(6).double()

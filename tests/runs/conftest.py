@@ -20,6 +20,7 @@ CONFIG = {
     "trainer": {"max_epochs": 50, "max_steps": -1, "accumulate_grad_batches": 1, "gradient_clip_val": 1.0},
     "eval": {"batch_size": None},
     "cluster": {"memory": "64G", "time": 60},
+    "batch_size": 64,
 }
 SLURM_JOB: dict[str, Any] = {
     **dict.fromkeys(("reason", "name", "comment", "partition", "nodes", "dependency"), ""),
@@ -61,7 +62,7 @@ def write_stage(
     run = RunDirectory(path)
     run.record_dir(kind, stage).mkdir(parents=True, exist_ok=True)
     run.config_file(kind).write_text(yaml.safe_dump(CONFIG, sort_keys=False))
-    run.config_file(kind, stage).parent.mkdir(exist_ok=True)
+    run.config_file(kind, stage).parent.mkdir(parents=True, exist_ok=True)
     run.config_file(kind, stage).write_text(yaml.safe_dump(CONFIG, sort_keys=False))
     run.run_file(kind, stage).write_text(json.dumps({"uid": "cafe0001", "parents": [], "mode": "slurm"}))
     first = time.time() - 60 * len(events)

@@ -68,6 +68,53 @@ def test_an_architecture_typed_twice_is_a_problem(trained, word):
         assert subjects(run(word, autoencoder="rd/ae")) == [word]
 
 
+@pytest.fixture
+def elsewhere(trained):
+    """The same autoencoder, trained on data and with settings that are not the defaults."""
+    file, data = trained / "autoencoder.yaml", trained.parents[2] / "datasets" / "waves"
+    data.mkdir()
+    config = yaml.safe_load(file.read_text())
+    config["datamodule"] |= {"data_path": str(data), "normalisation": "rms", "augment": None, "memory_limit": 7.0}
+    file.write_text(yaml.safe_dump(config))
+    return str(data)
+
+
+def data_of(composition):
+    assert not composition.problems
+    data = composition.config.datamodule
+    return data.data_path, data.normalisation, data.augment is None, data.memory_limit
+
+
+def test_a_processor_has_the_data_of_its_autoencoder(elsewhere):
+    assert data_of(run(command="processor", autoencoder="rd/ae")) == (elsewhere, "rms", True, 2.0)
+    composition = run("datamodule.batch_size=3", command="processor", autoencoder="rd/ae")
+    assert (composition.config.datamodule.batch_size, list(composition.config.model.encoder.widths)) == (3, [4, 6])
+    assert data_of(run(autoencoder="rd/ae")) == ("datasets/reaction_diffusion", "zscore", False, 2.0)
+
+
+def test_a_cache_has_all_settings_of_the_data_of_its_autoencoder(elsewhere):
+    composition = run("datamodule.n_workers=2", command="cache-latents", autoencoder="rd/ae")
+    assert data_of(composition) == (elsewhere, "rms", True, 7.0)
+    assert composition.config.datamodule.n_workers == 2
+    assert "model" not in composition.config
+
+
+@pytest.mark.parametrize("command", ["processor", "cache-latents"])
+def test_data_that_are_named_win_and_bring_their_symmetries(elsewhere, command):
+    there = "datasets/reaction_diffusion"
+    for words, flags in [((), {"dataset": "reaction_diffusion"}), (("datamodule=reaction_diffusion",), {})]:
+        assert data_of(run(*words, command=command, autoencoder="rd/ae", **flags))[:3] == (there, "rms", False)
+    words = (f"datamodule.data_path={there}", "datamodule.normalisation=none")
+    assert data_of(run(*words, command=command, autoencoder="rd/ae"))[:3] == (there, "none", True)
+
+
+@pytest.mark.parametrize("command", ["processor", "cache-latents"])
+def test_what_stands_on_an_autoencoder_wants_one(workplace, command):
+    (problem,) = run(command=command).problems
+    assert problem.subject == "--autoencoder"
+    assert "autocast ae" in problem.message
+
+
 def test_two_autoencoders_are_a_problem(trained):
     word = "autoencoder_checkpoint=outputs/rd/ae/autoencoder.ckpt"
     assert subjects(run(word, autoencoder="rd/ae")) == [word]

@@ -54,7 +54,7 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_names(workplace):
 
 def test_an_unknown_option_lists_the_options():
     message = said(run("epd", "model.processor=vitt"))["model.processor=vitt"]
-    assert message.startswith("no such processor. There are: direct, ")
+    assert message.startswith("no such processor. There are: diffusion, ")
     assert message.endswith("Did you mean vit?")
 
 

@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from autocast.runs.directory import ABSENT, DONE, UNFINISHED, NoSuchRunError, RunDirectory, find_run, run_of_file
+from autocast.runs.directory import (
+    ABSENT,
+    DONE,
+    UNFINISHED,
+    NoSuchRunError,
+    RunDirectory,
+    cache_stage,
+    find_run,
+    is_cache,
+    is_run,
+    run_of_file,
+)
 
 
 def make_run(path: Path, kind: str = "ae", *, done: bool = False, uid: str = "abcd1234") -> RunDirectory:
@@ -92,6 +103,24 @@ def test_a_name_that_means_two_runs_is_refused(tmp_path: Path, monkeypatch: pyte
     make_run(tmp_path / "outputs" / "rd" / "00")
     with pytest.raises(NoSuchRunError, match="2 runs"):
         find_run("rd/00", Path("outputs"))
+
+
+def test_a_cache_is_a_stage_with_a_place_of_its_own(tmp_path: Path):
+    run = RunDirectory(tmp_path / "rd" / "00")
+    directory = run.latents_dir("cafe")
+    stage = cache_stage(directory)
+    assert is_cache(stage)
+    assert not any(map(is_cache, ("train", "eval", "eval-latents")))
+    assert run.config_file("ae", stage) == directory / "config.yaml"
+    assert run.files_of("ae", stage) == [directory, run.record_dir("ae", stage)]
+    run.record_dir("ae", stage).mkdir(parents=True)
+    assert not is_run(run.path)
+    run.run_file("ae", stage).write_text('{"uid": "cafe0002"}')
+    assert is_run(run.path), "also where nothing is trained"
+    assert run.kinds() == []
+    assert find_run("cafe0002", tmp_path) == run
+    make_run(run.path)
+    assert directory not in run.files_of("ae"), "it goes with the folder of its kind"
 
 
 def test_what_overwrite_replaces_is_the_kinds_own(tmp_path: Path):

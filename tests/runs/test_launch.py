@@ -76,7 +76,11 @@ def check_cluster(sections: Sequence[Mapping], request: Request) -> tuple[list[P
     return [], [], []
 
 
-CHECKER = Checker(compose, reopen, preflight, lambda root: OmegaConf.create(DEFAULTS), check_cluster)
+def digest(path: str) -> str:
+    return f"digest of {path}"
+
+
+CHECKER = Checker(compose, reopen, preflight, lambda root: OmegaConf.create(DEFAULTS), check_cluster, digest)
 
 
 def train(job: Job) -> Outcome:
@@ -105,7 +109,9 @@ def evaluate(job: Job) -> Outcome:
 def workflows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> types.ModuleType:
     """Stands in for the workflows; the working directory is empty."""
     module = types.ModuleType("autocast.workflows")
-    vars(module).update(preflight=preflight, train_autoencoder=train, train_epd=train, evaluate=evaluate)
+    vars(module).update(
+        preflight=preflight, data_digest=digest, train_autoencoder=train, train_epd=train, evaluate=evaluate
+    )
     monkeypatch.setitem(sys.modules, "autocast.workflows", module)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AUTOCAST_OUTPUTS", raising=False)

@@ -180,7 +180,7 @@ def test_two_processes_train_as_one_does_also_inside_an_allocation(start: Start,
     assert document["state"] == "done", error
     assert "epoch 3/3" in error
     one, two = RunDirectory(here / "one"), RunDirectory(here / "two")
-    assert document["products"] == ["autoencoder.ckpt"]
+    assert document["products"] == ["autoencoder.ckpt", "ae/latent_statistics.json"]
     assert words_of(one, "ae") == words_of(two, "ae") == ["launched", "started", "finished"]
     (started,) = [event for event in two.events("ae", "train") if event["event"] == "started"]
     assert (started["job_id"], started["restarts"], started["scheduler"]) == (None, 0, {})

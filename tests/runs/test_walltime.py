@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from autocast.runs.walltime import slurm_seconds, trainer_seconds
+from autocast.runs.walltime import longest_training, slurm_seconds, trainer_seconds
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,21 @@ def test_what_is_no_time_is_refused_with_the_formats(text):
 )
 def test_the_formats_of_the_trainer(max_time, seconds):
     assert trainer_seconds(max_time) == seconds
+
+
+@pytest.mark.parametrize(
+    ("max_time", "cluster", "seconds"),
+    [
+        (None, None, math.inf),
+        ("00:02:00:00", None, 7200),
+        (None, {"time": "1:00:00"}, math.inf),
+        (None, {"time": "1:00:00", "requeue": False}, 3600),
+        ("00:02:00:00", {"time": "1:00:00", "max_attempts": 1}, 3600),
+    ],
+)
+def test_only_a_job_that_is_not_started_again_ends_with_its_time(max_time, cluster, seconds, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    config = {"trainer": {"max_time": max_time}, "cluster": cluster}
+    assert longest_training(config) == seconds
+    monkeypatch.delenv("SLURM_JOB_ID")
+    assert longest_training(config) == (math.inf if max_time is None else 7200)

@@ -217,3 +217,25 @@ def test_two_nodes_that_are_stopped_go_on_where_they_were(place: Workplace, slur
         both = [step for rank in (0, 1) for step in place.steps(rank) if step["epoch"] == epoch]
         windows = [tuple(w) for step in both for w in step["windows"]]
         assert len(set(windows)) == len(windows) == 32
+
+
+def test_an_autoencoder_its_cache_and_a_processor_of_that_are_a_chain(place: Workplace, slurm: Cluster):
+    """Three commands at once: each job finds what the one before has made, and knows it by its content."""
+    tiny = ("model.encoder.widths=[4]", "model.encoder.blocks=[1]", "model.encoder.latent_channels=2")
+    line = "--mode slurm --detach --date rd --run-name"
+    place.run(f"ae {line} 00 --dataset waves", "trainer.max_epochs=1", *tiny, "cluster.options.hold=true")
+    place.run("cache-latents --mode slurm --detach --autoencoder rd/00")
+    ae = Stage(place, "ae", "train")
+    (name,) = [stage for stage in ae.run.stages("ae") if stage != "train"]
+    place.run(f"processor {line} 01 --autoencoder rd/00", "trainer.max_epochs=1", *SMALL)
+    cache, processor = Stage(place, "ae", name), Stage(place, "processor", "train", "rd/01")
+    assert cache.said("submitted")[-1]["dependency"] == [ae.job_id]
+    assert set(processor.said("submitted")[-1]["dependency"]) == {ae.job_id, cache.job_id}
+    assert place.states() == {"train": "pending", name: "waiting"}
+    slurm.run("scontrol", "release", ae.job_id)
+    slurm.wait_for(processor.job_id, timeout=PATIENCE)
+    assert all(stage.is_done for stage in (ae, cache, processor)), processor.events
+    known = {parent["role"]: parent["sha256"] for parent in processor.run.run_record("processor", "train")["parents"]}
+    manifest = json.loads((ae.run.stage_dir(name) / "manifest.json").read_text())
+    assert known["autoencoder_checkpoint"] == manifest["checkpoint_sha256"]
+    assert "holds a finished cache" in place.run("cache-latents --mode slurm --autoencoder rd/00")

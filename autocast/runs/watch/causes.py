@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from autocast.runs.directory import TRAIN
+from autocast.runs.directory import TRAIN, is_cache
 from autocast.runs.watch import verdicts
 from autocast.runs.watch.failures import Failure, Tails, first_failure, read_tails
 from autocast.runs.watch.journal import Journal
@@ -46,6 +46,10 @@ class Evidence:
     @property
     def trains(self) -> bool:
         return self.status.stage.stage == TRAIN
+
+    @property
+    def caches(self) -> bool:
+        return is_cache(self.status.stage.stage)
 
     @property
     def slurm(self) -> str:

@@ -91,13 +91,16 @@ def _diverged(found: Evidence) -> Advice:
 
 
 def _cuda_memory(found: Evidence) -> Advice:
-    batch, message = found.config["datamodule"]["batch_size"], found.told
+    of_batch = found.config if found.caches else found.config["datamodule"]
+    batch, message = of_batch["batch_size"], found.told
     parts = [f"CUDA out of memory at batch {batch}"]
     if (wanted := ALLOCATION.search(message)) and found.failure:
         where = f" in {found.failure.place}" if found.failure.place else ""
         parts.append(f"the allocation that failed was {wanted[1]}{where}")
     if held := CAPACITY.search(message):
         parts.append(f"the GPU has {held[1]}")
+    if found.caches:
+        return Advice("; ".join(parts), (_resume(found, f"batch_size={max(1, batch // 2)}"),))
     if not found.trains:
         size = found.config["eval"]["batch_size"] or batch
         return Advice("; ".join(parts), (_resume(found, f"eval.batch_size={max(1, size // 2)}"),))
@@ -119,7 +122,7 @@ def _time_limit(found: Evidence) -> Advice:
     limit = f" of {duration(found.status.limit)}" if found.status.limit else ""
     step = found.status.progress.step
     saved = f"; it goes on from its last checkpoint, step {step:,}" if step else ""
-    more = [] if found.trains and found.stopped_by else _longer(found)
+    more = [] if (found.trains or found.caches) and found.stopped_by else _longer(found)
     return Advice(f"the time limit{limit} came before the end{saved}", (_resume(found, *more),))
 
 

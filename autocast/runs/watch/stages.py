@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from autocast.errors import ConfigError
-from autocast.runs.directory import KINDS, RunDirectory, all_runs, find_run
+from autocast.runs.directory import RunDirectory, all_runs, find_run
 
 
 class Stage(NamedTuple):
@@ -39,7 +39,7 @@ class Stage(NamedTuple):
 
 def stages_of(run: RunDirectory) -> list[Stage]:
     """Every stage that was launched in a run: kinds in their order, training first."""
-    return [Stage(run, kind, stage) for kind in KINDS for stage in run.stages(kind)]
+    return [Stage(run, kind, stage) for kind, stage in run.launched()]
 
 
 def all_stages(output_base: Path) -> list[Stage]:

@@ -161,6 +161,21 @@ def test_what_to_type(
     assert found == [command.replace("RUN", str(stage.directory.path)) for command in commands]
 
 
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (failed("OutOfMemoryError", OUT_OF_MEMORY), " batch_size=32"),
+        (failed("MemoryError", ""), " cluster.memory=128G"),
+        (stopped("SIGUSR2"), ""),
+    ],
+)
+def test_what_to_type_about_a_cache(
+    event: tuple[str, dict[str, Any]], words: str, stage_with: Callable[..., Stage], explained: Explained
+):
+    stage = stage_with(*SENT, STARTED, event, *([ENDED] if event[0] == "stopped" else []), kind="ae", stage="latents-1")
+    assert explained(stage)["commands"][0] == f"autocast resume {stage.directory.path}{words}"
+
+
 def test_what_is_offered_can_be_parsed(stage_with: Callable[..., Stage], explained: Explained):
     for n, event in enumerate([failed("OutOfMemoryError", OUT_OF_MEMORY), failed("ImportError", "x"), ENDED]):
         for line in explained(stage_with(*RAN[:-n] if n else RAN, event))["commands"]:
