@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.forks import serve
+
 pytest_plugins = ["tests.slurm.plugin"]
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,6 +35,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
 def root() -> Path:
     """The repository."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Path]:
+    """Scripts of the commands' names that start in no time: a folder for the front of `PATH`."""
+    with serve() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

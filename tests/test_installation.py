@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -18,14 +19,21 @@ pytestmark = pytest.mark.e2e
 TINY = ["simulator.grid_shape=[16,16]", "simulator.n_frames=8", "splits={train: 4, valid: 2, test: 2}"]
 
 
-def autocast(*words: str, cwd: Path, package: Path | None = None, env: Mapping[str, str] | None = None) -> str:
-    """Runs `python -m autocast`, from a package elsewhere if one is named; returns standard output."""
-    place = {} if package is None else {"PYTHONPATH": str(package)}
-    environment = {**os.environ, **place, **(env or {})}
-    command = [sys.executable, "-m", "autocast", *words]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+def autocast(*words: str, cwd: Path, package: Path) -> str:
+    """Runs `python -m autocast` from a package elsewhere; returns standard output."""
+    return output_of(sys.executable, "-m", "autocast", *words, cwd=cwd, env={**os.environ, "PYTHONPATH": str(package)})
+
+
+def output_of(*words: str, cwd: Path, env: Mapping[str, str] | None = None) -> str:
+    done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@pytest.fixture
+def forked(forks: Path, tmp_path: Path) -> Callable[..., str]:
+    """`forked(*words)` runs the package of this repository, in a fork; returns standard output."""
+    return functools.partial(output_of, str(forks / "autocast"), cwd=tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +64,13 @@ def test_the_wheel_runs_the_demo_in_an_empty_folder(wheel: Path, root: Path, tmp
     assert not list(folder.glob("datasets"))
 
 
-def test_a_run_keeps_its_settings_when_the_code_has_other_defaults(root: Path, tmp_path: Path) -> None:
+def test_a_run_keeps_its_settings_when_the_code_has_other_defaults(
+    root: Path, tmp_path: Path, forked: Callable[..., str]
+) -> None:
     data, run = tmp_path / "data", tmp_path / "run"
-    autocast("data", "simulate", "--dataset", str(data), "simulator=reaction_diffusion", *TINY, cwd=tmp_path)
+    forked("data", "simulate", "--dataset", str(data), "simulator=reaction_diffusion", *TINY)
     small = ["trainer.max_epochs=1", "datamodule.batch_size=8"]
-    autocast("epd", "--dataset", str(data), "--workdir", str(run), *small, cwd=tmp_path)
+    forked("epd", "--dataset", str(data), "--workdir", str(run), *small)
     newer = tmp_path / "newer"
     for part in ("autocast", "configs", "slurm_templates"):
         shutil.copytree(root / part, newer / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -70,19 +80,20 @@ def test_a_run_keeps_its_settings_when_the_code_has_other_defaults(root: Path, t
     shown = autocast("config", "show", "epd", cwd=tmp_path, package=newer)
     assert yaml.safe_load(shown)["model"]["processor"]["backbone"]["width"] == 48
     evaluate = ["eval", "--workdir", str(run), "eval.n_members=2", "eval.video=false"]
-    autocast(*evaluate, cwd=tmp_path)
+    forked(*evaluate)
     autocast(*evaluate, "eval.name=newer", cwd=tmp_path, package=newer)
     for name in ("metrics.csv", "rollout_metrics.csv"):
         assert (run / "eval" / name).read_bytes() == (run / "eval-newer" / name).read_bytes()
 
 
-def test_weights_and_biases_offline_holds_the_whole_run(tmp_path: Path, read_wandb: Callable[[Path], Any]) -> None:
+def test_weights_and_biases_offline_holds_the_whole_run(
+    tmp_path: Path, read_wandb: Callable[[Path], Any], forked: Callable[..., str]
+) -> None:
     data, run = tmp_path / "data", tmp_path / "run"
-    autocast("data", "simulate", "--dataset", str(data), "simulator=reaction_diffusion", *TINY, cwd=tmp_path)
+    forked("data", "simulate", "--dataset", str(data), "simulator=reaction_diffusion", *TINY)
     words = ["trainer.max_epochs=3", "datamodule.batch_size=8", "trainer.log_every_n_steps=1", "logging=wandb"]
     words += ["checkpoint.every_n_epochs=2", "model.processor.backbone.width=8"]
-    autocast("train-eval", "--dataset", str(data), "--workdir", str(run), *words, "::eval::", "eval.n_members=2",
-             cwd=tmp_path)  # fmt: skip
+    forked("train-eval", "--dataset", str(data), "--workdir", str(run), *words, "::eval::", "eval.n_members=2")
     uid = json.loads((run / ".autocast/epd/train/run.json").read_text())["uid"]
     files = sorted(run.glob("epd/logs/wandb/offline-run-*/*.wandb"))
     found = [read_wandb(file) for file in files]

@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = {file.stem: file for file in sorted((ROOT / "docs" / "commands").glob("*.md"))}
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FROM_NOTHING = ("README.md", "docs/getting-started.md")
-"""Documents that make their own data; the others find a data set and the trained run outputs/rd/00."""
+"""Documents that make their own data, and use the installed commands, as a reader does; the others find a data set and
+the trained run outputs/rd/00, and use forks."""
 
 BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>.+?) -->\n)?"
@@ -102,41 +103,46 @@ def name_of(document: Path) -> str:
 RUN = [document for document in DOCUMENTS if steps(document)]
 
 
-def execute(words: list[str], folder: Path) -> None:
+def execute(words: list[str], folder: Path, scripts: Path | None = None) -> str:
+    """What it printed, where `PATH` leads first to the scripts, then to the installed commands."""
     repository = folder / "repository"
-    paths = {"PYTHONPATH": str(repository)} if repository.is_dir() else {}
-    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", **paths}
+    places = [*([scripts] if scripts else []), Path(sys.executable).parent, os.environ["PATH"]]
+    env = {**os.environ, "PATH": ":".join(map(str, places)), "OMP_NUM_THREADS": "1"}
+    if repository.is_dir():
+        env["PYTHONPATH"] = str(repository)
     done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, f"{words[-1].removeprefix(TOYS)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
-def shell(text: str, folder: Path) -> None:
-    execute(["bash", "-ec", TOYS + text], folder)
+def shell(text: str, folder: Path, scripts: Path | None = None) -> str:
+    return execute(["bash", "-ec", TOYS + text], folder, scripts)
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, forks: Path) -> Path:
     """A folder with a data set and a run of an autoencoder and an emulator, as the README makes them."""
     folder = tmp_path_factory.mktemp("trained")
     run = "--dataset reaction_diffusion --date rd --run-name 00"
-    shell(f"autocast data simulate --dataset reaction_diffusion\nautocast ae {run}", folder)
-    shell(f"autocast epd {run} --autoencoder rd/00", folder)
+    shell(f"autocast data simulate --dataset reaction_diffusion\nautocast ae {run}", folder, forks)
+    shell(f"autocast epd {run} --autoencoder rd/00", folder, forks)
     return folder
 
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("document", RUN, ids=name_of)
 def test_documents_run_as_written(document: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    scripts = None
     if name_of(document) not in FROM_NOTHING:
-        trained = request.getfixturevalue("trained")
-        shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+        scripts = request.getfixturevalue("forks")
+        shutil.copytree(request.getfixturevalue("trained"), tmp_path, dirs_exist_ok=True)
     for step in steps(document):
         if step.title:
             write(step, tmp_path)
         elif step.language == "bash":
-            shell(step.text, tmp_path)
+            shell(step.text, tmp_path, scripts)
         else:
-            execute([sys.executable, "-c", step.text], tmp_path)
+            execute([sys.executable, "-c", step.text], tmp_path, scripts)
 
 
 def write(block: Block, folder: Path) -> None:
@@ -150,6 +156,21 @@ def write(block: Block, folder: Path) -> None:
     file = place / str(block.title)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(block.text, encoding="utf-8")
+
+
+@pytest.mark.e2e
+def test_the_contract_tests_pick_up_the_processor_of_the_documents(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "models.md"
+    for step in steps(page):
+        if str(step.title).startswith(("autocast/processors/", "configs/processor/")):
+            write(step, tmp_path)
+    shutil.copytree(ROOT / "tests" / "processors", tmp_path / "repository" / "tests" / "processors")
+    (line,) = (block.text for block in blocks(page) if "-m pytest" in block.text)
+    done = shell(f"cd repository && {line.strip()} -p no:cacheprovider", tmp_path)
+    passed = re.search(r"(\d+) passed", done)
+    assert passed
+    assert int(passed[1]) >= 40
+    assert "failed" not in done
 
 
 def command_of(words: list[str]) -> tuple[Any, list[str]]:
