@@ -98,7 +98,7 @@ def _patch(root: Path) -> str:
         copy = Path(folder) / "index"
         original = root / (index or "").strip()
         if small and original.is_file():
-            shutil.copy(original, copy)
+            shutil.copy2(original, copy)  # its time tells git which files may have changed within the same tick
             environment = {"GIT_INDEX_FILE": str(copy)}
             _output(["git", "add", "--intent-to-add", "--", *small], root, environment)
             return _output(DIFFERENCE, root, environment) or ""

@@ -27,7 +27,11 @@ from autocast.processors.direct import Direct
 from autocast.training.gate import report
 from autocast.training.gate.duration import HOUR, count_batches, is_long, may_be_long
 from autocast.training.gate.gate import check_model
+from autocast.training.gate.gradients import check_gradients
+from autocast.training.gate.overfitting import check_overfitting
 from autocast.training.gate.report import FAILED, PASSED, SKIPPED, WARNING, CheckResult, GateError, GateReport
+from autocast.training.gate.subject import Subject
+from autocast.training.gate.translation import check_translation
 from autocast.types import Batch, FieldSpec
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -136,6 +140,11 @@ def results(
     return {result.check: result for result in found.results}
 
 
+def translation(model: nn.Module, batch: Batch | None = None, periodic: tuple[bool, ...] = (True, True)) -> str:
+    """What that check alone finds."""
+    return check_translation(Subject.of(model, batch or batch_of(), "cpu").alone(), periodic=periodic).result
+
+
 def failures(model: nn.Module, batch: Batch | None = None) -> dict[str, CheckResult]:
     return {check: found for check, found in results(model, batch).items() if found.result == FAILED}
 
@@ -230,11 +239,10 @@ class Padded(Network):
 
 def test_zero_padding_on_a_periodic_axis_fails_and_a_weak_place_warns() -> None:
     padded = emulator(Padded)
-    assert results(padded)[report.TRANSLATION].result == FAILED
-    assert results(padded, periodic=(True, False))[report.TRANSLATION].result == PASSED
-    assert results(padded, periodic=(False, False))[report.TRANSLATION].result == SKIPPED
-    weak = results(emulator(functools.partial(Place, size=0.02)))[report.TRANSLATION]
-    assert weak.result == WARNING
+    assert translation(padded) == FAILED
+    assert translation(padded, periodic=(True, False)) == PASSED
+    assert translation(padded, periodic=(False, False)) == SKIPPED
+    assert translation(emulator(functools.partial(Place, size=0.02))) == WARNING
 
 
 class Blind(Network):
@@ -245,7 +253,9 @@ class Blind(Network):
 
 
 def test_a_network_that_cannot_learn_a_batch_by_heart_is_found() -> None:
-    assert report.OVERFITTING in failures(emulator(Blind))
+    found, _ = check_overfitting(Subject.of(emulator(Blind), batch_of(), "cpu"))
+    assert found.result == FAILED
+    assert "of the loss of zeros left" in found.figure
 
 
 class Shut(Network):
@@ -270,8 +280,8 @@ def test_a_scalar_that_never_varies_is_worth_a_warning_only() -> None:
     found = results(emulator(Network, _with_scalar()), batch_of(scalars=torch.zeros(3, 1)))
     assert found[report.GRADIENTS].result == WARNING
     assert "told" in found[report.GRADIENTS].figure
-    found = results(emulator(Network, _with_scalar()), batch_of(scalars=torch.ones(3, 1)))
-    assert found[report.GRADIENTS].result == PASSED
+    subject = Subject.of(emulator(Network, _with_scalar()), batch_of(scalars=torch.ones(3, 1)), "cpu")
+    assert check_gradients(subject, subject).result == PASSED
 
 
 def _with_scalar() -> FieldSpec:
@@ -355,7 +365,7 @@ def test_strides_are_respected(n: int, result: str) -> None:
     """With a stride of 4 a shift by 6 of 12 points is none that the network commutes with; one by 4 is."""
     spec = FieldSpec("toy", ("u", "v"), ("", ""), ("x",), (n,), (1.0,), ("periodic",), 0.1)
     backbone = composed("+backbone@leaf=unet", "+size=xs", "leaf.levels=3", "leaf.width=4", "leaf.blocks=1")
-    assert results(emulator(backbone, spec), batch_of((n,)), (True,))[report.TRANSLATION].result == result
+    assert translation(emulator(backbone, spec), batch_of((n,)), (True,)) == result
 
 
 def test_an_encoder_that_is_trained_along_does_not_move_the_target() -> None:
