@@ -18,8 +18,10 @@ pytestmark = pytest.mark.e2e
 
 UNTIL_KILLED = "touch ready; while true; do sleep 0.1; done"
 AT_TERM = (
-    "trap 'scontrol show job $SLURM_JOB_ID --oneliner | grep -o JobState=[A-Z]* > state; exit 75' TERM\n" + UNTIL_KILLED
+    "trap 'trap \"\" TERM; scontrol show job $SLURM_JOB_ID -o | grep -o JobState=[A-Z]* > state; exit 75' TERM\n"
+    + UNTIL_KILLED
 )
+"""Asks for its state when it is told to end, and lets nothing that is told again end the question."""
 
 
 class Started(NamedTuple):

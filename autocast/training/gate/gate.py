@@ -87,4 +87,4 @@ def _timed(check: Callable[[], CheckResult]) -> CheckResult:
 
 
 def _device_of(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
+    return next((p.device for p in model.parameters()), torch.device("cpu"))

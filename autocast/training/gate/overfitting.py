@@ -17,12 +17,15 @@ ENOUGH = 0.5
 """The part that may be left of the loss of a constant output."""
 BETTER = 0.9
 """The part that may be left of the loss at the start, be it ever so small."""
-RATES = (1e-3, 3e-3, 3e-4)
-"""Learning rates that are tried one after the other until one is enough. Each has its own noise: where noise is nearly
-all that the model is shown, as late on a generative path's way to the data, little can be learnt."""
+RATES, RATES_OF_LARGE = (1e-3, 3e-3, 3e-4), (3e-4, 1e-4, 1e-3)
+"""Learning rates that are tried one after the other until one is enough; large models diverge at the highest. Each has
+its own noise: where noise is nearly all that the model is shown, as late on a generative path's way to the data, little
+can be learnt."""
 FEWEST_STEPS, MOST_STEPS = 40, 200
 PATIENCE, PROGRESS = 20, 0.95
 """Beyond the fewest steps, every 20 must bring the loss to 95 % of what it was."""
+DIVERGED = 4.0
+"""Times the loss at the start."""
 NO_LIMIT = float("inf")
 
 
@@ -41,7 +44,7 @@ def check_overfitting(subject: Subject, *, seconds: float = NO_LIMIT) -> tuple[C
     """
     until = time.monotonic() + seconds
     least, told, pupil = math.inf, "no step was made", subject
-    for draw, rate in enumerate(RATES):
+    for draw, rate in enumerate(RATES_OF_LARGE if subject.is_large else RATES):
         pupil = subject.copy()
         at_start = pupil.value(draw)
         constant = _loss_of_zeros(pupil, draw, otherwise=at_start)
@@ -86,7 +89,7 @@ def _train(pupil: Subject, draw: int, rate: float, enough: float, until: float) 
 
 def _is_over(losses: list[float]) -> bool:
     """Whether more steps would lead nowhere."""
-    if not math.isfinite(losses[-1]):
+    if not losses[-1] <= DIVERGED * losses[0]:
         return True
     if len(losses) <= FEWEST_STEPS:
         return False

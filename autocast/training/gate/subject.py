@@ -38,13 +38,19 @@ class Subject:
     @classmethod
     def of(cls, model: nn.Module, batch: Batch, device: torch.device | str) -> Subject:
         """A copy of `model` in training mode, with the windows of `batch` in which most happens."""
-        n_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        rows = liveliest(batch, 1 if n_trained >= LARGE else 2)
-        return cls(copy.deepcopy(model).to(device).train(), batch.map(lambda x: x[rows.to(x.device)]).to(device))
+        subject = cls(copy.deepcopy(model).to(device).train(), batch)
+        rows = liveliest(batch, 1 if subject.is_large else 2)
+        subject.batch = batch.map(lambda x: x[rows.to(x.device)]).to(device)
+        return subject
 
     @property
     def device(self) -> torch.device:
         return self.batch.input_fields.device
+
+    @property
+    def is_large(self) -> bool:
+        """Whether its steps are slow and its learning rates low."""
+        return sum(p.numel() for p in self.trained().values()) >= LARGE
 
     def copy(self) -> Subject:
         return Subject(copy.deepcopy(self.network), self.batch)
