@@ -1,4 +1,4 @@
-"""The Kuramoto-Sivashinsky equation learned in four ways at equal wall-clock: direct, unrolled, ensemble, flows.
+"""The Kuramoto-Sivashinsky equation learned at equal wall-clock: direct, unrolled, ensemble, flow matching.
 
     python benchmarks/kuramoto_sivashinsky.py [--quick] [--measure] [--methods NAME ...] [--seeds N ...]
 
@@ -9,7 +9,8 @@ but not the amount of training. What is there already in the working directory i
 Scored are the test trajectories, each rolled out once from its first frame. The valid time is the first lead time at
 which the correlation of truth and forecast over space falls below .8, and the length of the rollout where it does not.
 Intervals are percentiles of a bootstrap over trajectories, of averages over the seeds; comparisons are paired. Settings
-were chosen on the validation split (CHOICES).
+were chosen on the validation split (CHOICES); `direct_noise` is the direct model with normal noise on the past in
+training, a cheap remedy that unrolling has to be better than.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ COMMON = (
 )
 METHODS = {
     "direct": Method(("model.processor=direct",)),
+    "direct_noise": Method(("model.processor=direct", "model.processor.condition_noise=0.01")),
     "unrolled": Method(
         ("model.processor=direct", "model.processor.pushforward=false"),
         (Stage(1, 0.34), Stage(2, 0.33), Stage(4, 0.33)),
@@ -82,14 +84,22 @@ METHODS = {
     "ensemble": Method(("model.processor=ensemble", "model.processor.n_members_train=4")),
     "flow_matching": Method(("model.processor=flow_matching", "model.processor.sampler.n_steps=4")),
 }
-CHOICES = ""
+CHOICES = """\
+Tried on 20 validation trajectories with one seed on a shared machine, width 16, batch 16, learning rate 3e-3; valid
+time of the mean in units of time, standard error in brackets. Width, batch and learning rate were not tuned.
+Steps of .5, 1 and 2 units, direct, 2000 steps: 15.9 (.2), 8.2 (.2), 6.0 (.3). So .5.
+Normal noise of .01 on the past, direct, 2000 steps: 33.6 (3.4) against 15.9 without; shown as direct_noise.
+Unrolled over 1, 2, 4 windows, 750 steps of which the weights after 500 were kept: with the gradient through all windows
+22.4 (1.5), cut between windows 21.5 (1.3), with gradient and noise 22.1 (1.4). So the gradient, without noise.
+Ensemble of 4 members in training, 500 steps: 21.7 (2.6), spread over skill 1.07 at lead 1 and .64 at lead 16.
+Flow matching, noise of .02 on the past, 4 Euler steps, 2000 steps: 28.9 (1.3), spread over skill 1.19 at lead 1."""
 
 
 @dataclass(frozen=True)
 class Sizes:
     budget: float
     """Seconds of each training."""
-    splits: tuple[str, ...] = ("splits.train=160", "splits.valid=20", "splits.test=64")
+    splits: tuple[str, ...] = ("splits.train=160", "splits.valid=20", "splits.test=48")
     n_batches: int = 100
     """Optimiser steps of an epoch."""
     n_validated: int = 40
@@ -231,8 +241,8 @@ def make_result(place: Workplace, scores: Mapping[str, Sequence[Scores]], seeds:
 def aims(found: Mapping[str, Any]) -> dict[str, bool]:
     """Of those that can be judged by the methods that there are."""
     reached = {}
-    if "against_direct" in found.get("unrolled", {}):
-        ratio = found["unrolled"]["against_direct"]["valid_time_ratio"]
+    if "direct" in found.get("unrolled", {}).get("against", {}):
+        ratio = found["unrolled"]["against"]["direct"]["valid_time_ratio"]
         reached["valid_time"] = ratio["estimate"] >= AIM_VALID_TIME
         reached["valid_time_surely"] = ratio["low"] >= AIM_VALID_TIME
     if "ensemble" in found:

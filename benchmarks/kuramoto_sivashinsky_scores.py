@@ -19,7 +19,16 @@ from autocast.metrics.bootstrap import Interval, bootstrap, bootstrap_mean, pair
 THRESHOLD = 0.8
 SHOWN_TIMES = (2.0, 10.0, 20.0)
 """Lead times of the tables, in units of time, beside lead 1."""
-COLOURS = {"direct": "#0072B2", "unrolled": "#D55E00", "ensemble": "#009E73", "flow_matching": "#CC79A7"}
+COLOURS = {
+    "direct": "#0072B2",
+    "direct_noise": "#56B4E9",
+    "unrolled": "#D55E00",
+    "ensemble": "#009E73",
+    "flow_matching": "#CC79A7",
+}
+
+COMPARED = ("direct", "direct_noise")
+"""What every method is compared with."""
 
 Scores = Mapping[str, np.ndarray]
 """Of one method and seed, by name: `(N, T)`, correlations of members `(N, T, M)`."""
@@ -28,14 +37,15 @@ Scores = Mapping[str, np.ndarray]
 @torch.no_grad()
 def score(run: Path, data: Path, *, n_steps: int, n_members: int, split: str = "test") -> dict[str, np.ndarray]:
     """Scores of every trajectory of a split, rolled out once from its first frame."""
-    emulator = autocast.load(run)
+    emulator = autocast.load(str(run))
     test = TestTrajectories(open_split(data, split), emulator.n_steps_input, n_steps, emulator.stride)
     found: dict[str, list[torch.Tensor]] = {}
     for batch in test.batches(8):  # few rows at a time stay in the caches
         windows = emulator.forecast(
             batch.initial, batch.n_steps, n_members=n_members, trajectory=batch.numbers, scalars=batch.scalars
         )
-        start, terms = 0, {}
+        start = 0
+        terms: dict[str, list[torch.Tensor]] = {}
         for forecast in windows:
             truth = batch.truth[:, start : start + forecast.shape[2]]
             start += forecast.shape[2]
@@ -122,25 +132,25 @@ def summary(scores: Mapping[str, Sequence[Scores]], time_step: float, n_members:
         row["share_valid_to_the_end"] = float(
             np.mean([(each["correlation_mean"] >= THRESHOLD).all(1) for each in scores[name]])
         )
-        if name != "direct" and "direct" in averages:
-            row["against_direct"] = against(values, averages["direct"], leads)
+        others = [other for other in COMPARED if other in averages and other != name]
+        row["against"] = {other: against(values, averages[other], leads) for other in others}
         found[name] = row
     return found
 
 
-def against(values: Scores, direct: Scores, leads: Mapping[str, int]) -> dict[str, Any]:
-    """Paired with the direct model on the same trajectories."""
+def against(values: Scores, other: Scores, leads: Mapping[str, int]) -> dict[str, Any]:
+    """One method and another, paired on the same trajectories."""
     return {
-        "valid_time_ratio": described(paired_ratio(values["valid_steps_mean"], direct["valid_steps_mean"])),
+        "valid_time_ratio": described(paired_ratio(values["valid_steps_mean"], other["valid_steps_mean"])),
         "valid_time_ratio_of_member": described(
-            paired_ratio(values["valid_steps_member"], direct["valid_steps_member"])
+            paired_ratio(values["valid_steps_member"], other["valid_steps_member"])
         ),
         "crps_difference": {
-            label: described(paired_difference(values["crps"][:, lead - 1], direct["crps"][:, lead - 1]))
+            label: described(paired_difference(values["crps"][:, lead - 1], other["crps"][:, lead - 1]))
             for label, lead in leads.items()
         },
         "vrmse_of_mean_ratio": {
-            label: described(paired_ratio(values["vrmse_mean"][:, lead - 1], direct["vrmse_mean"][:, lead - 1]))
+            label: described(paired_ratio(values["vrmse_mean"][:, lead - 1], other["vrmse_mean"][:, lead - 1]))
             for label, lead in leads.items()
         },
     }
@@ -164,14 +174,14 @@ def table(found: Mapping[str, Any], training: Mapping[str, Mapping[str, Any]]) -
             ),
             "",
         ]
-    lines += [
-        "| | valid time of the mean | of a member | in steps (mean) | over direct | s / step | steps | training [s] |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    compared = [other for other in COMPARED if other in found]
+    columns = ["valid time of the mean", "of a member", "in steps (mean)", *(f"over {other}" for other in compared)]
+    columns += ["s / step", "steps", "training [s]"]
+    lines += ["| | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]
     for name, row in found.items():
-        ratio = cell(row["against_direct"]["valid_time_ratio"]) if "against_direct" in row else "1"
-        times = [cell(row[key]) for key in ("valid_time_mean", "valid_time_member", "valid_steps_mean")]
-        lines.append(f"| {name} | " + " | ".join([*times, ratio, *map(str, training[name].values())]) + " |")
+        cells = [cell(row[key]) for key in ("valid_time_mean", "valid_time_member", "valid_steps_mean")]
+        cells += [cell(row["against"][other]["valid_time_ratio"]) if other != name else "1" for other in compared]
+        lines.append(f"| {name} | " + " | ".join([*cells, *map(str, training[name].values())]) + " |")
     return "\n".join(lines) + "\n"
 
 
