@@ -70,8 +70,9 @@ def main() -> None:
     }
     rows = [measure(name, make) for name, make in subjects.items() if not arguments.only or name in arguments.only]
     result = {
-        "claim": f"four planted defects are caught, what is shipped passes ({arguments.size}), each within {LIMIT:g} s",
-        "holds": all(row["as_expected"] and row["cpu_seconds"] / arguments.n_threads <= LIMIT for row in rows),
+        "claim": f"four planted defects are caught, each within {LIMIT:g} s; what is shipped passes ({arguments.size})",
+        "holds": all(row["as_expected"] for row in rows)
+        and all(row["seconds"] <= LIMIT for row in rows if row["model"] in EXPECTED),
         "measurements": rows,
         "run": {
             "size": arguments.size,
