@@ -13,11 +13,12 @@ from autocast.autoencoders.autoencoder import Autoencoder
 from autocast.autoencoders.latent_moments import LatentStatistics
 from autocast.data.normaliser import Normaliser, fit_normaliser
 from autocast.data.statistics import Moments, Statistics
+from autocast.errors import ConfigError
 from autocast.generative.noise import Noise
 from autocast.losses.reconstruction import mse
 from autocast.metrics.deterministic import vrmse
 from autocast.processors.processor import Processor
-from autocast.rollout import AMBIENT, ENCODE_ONCE, LATENT, rollout
+from autocast.rollout import AMBIENT, ENCODE_ONCE, LATENT, ROLLOUTS, rollout
 from autocast.types import Batch, Condition, EncodedBatch, FieldSpec, LatentBatch
 
 Step = Callable[[Tensor], Tensor]
@@ -163,6 +164,22 @@ class EncoderProcessorDecoder(nn.Module):
         """How it is rolled out unless told otherwise: in the latent space where there is one."""
         return ENCODE_ONCE if self.compresses else AMBIENT
 
+    def resolve_mode(self, mode: str | None) -> str:
+        """One of `autocast.rollout.ROLLOUTS`; None is `rollout_mode`.
+
+        Raises:
+            ConfigError: There is no such mode, or it rolls out in a latent space that there is not.
+        """
+        mode = mode or self.rollout_mode
+        if mode not in ROLLOUTS:
+            raise ConfigError(f"rollout={mode}: no such mode. There are: {', '.join(ROLLOUTS)}.")
+        if mode != AMBIENT and not self.compresses:
+            raise ConfigError(
+                f"rollout={mode}: this emulator works on the fields themselves "
+                f"({type(self.autoencoder.encoder).__name__}) and has no latent space. Leave it null."
+            )
+        return mode
+
     # -- encoding -------------------------------------------------------------------------------------------------
 
     def encode_fields(self, x: Tensor) -> Tensor:
@@ -174,8 +191,14 @@ class EncoderProcessorDecoder(nn.Module):
         return self.from_latents(self.denormalise_latents(z))
 
     def to_latents(self, x: Tensor) -> Tensor:
-        """`(B, T, *S, C)` physical to `(B, T', *S', C')` as the autoencoder gives it, as caches hold it."""
-        return self.autoencoder.encode(self.normaliser.normalise(x))
+        """`(B, T, *S, C)` physical to `(B, T', *S', C')` as the autoencoder gives it, as caches hold it.
+
+        An autoencoder that is not trained along works in the precision of its weights also where a training has a lower
+        one: increments are small differences of large latents.
+        """
+        device = x.device.type
+        with torch.autocast(device, enabled=self.trains_autoencoder and torch.is_autocast_enabled(device)):
+            return self.autoencoder.encode(self.normaliser.normalise(x))
 
     def from_latents(self, z: Tensor) -> Tensor:
         """The inverse of `to_latents`, as far as the autoencoder allows."""
@@ -302,13 +325,13 @@ class EncoderProcessorDecoder(nn.Module):
             scalars: `(B, K)`
             constant_fields: `(B, *S, Cc)`
             truth: Not looked at.
-            mode: One of `autocast.rollout.ROLLOUTS`; None is `rollout_mode`. With "latent", `x` and what is yielded are
-                latents as caches hold them.
+            mode: See `resolve_mode`. With "latent", `x` and what is yielded are latents as caches hold them.
 
         Yields:
             `(B, M, t, *S, C)` in physical units, `n_steps` steps in all.
         """
-        windows = {AMBIENT: self._ambient, ENCODE_ONCE: self._encode_once, LATENT: self._latent}
+        modes = {AMBIENT: self._ambient, ENCODE_ONCE: self._encode_once, LATENT: self._latent}
+        roll_out = modes[self.resolve_mode(mode)]
         n_members = 1 if self.deterministic else n_members
         numbers = range(x.shape[0]) if trajectory is None else [int(i) for i in trajectory]
         noise = Noise([(seed, i, member) for i in numbers for member in range(n_members)])
@@ -317,7 +340,7 @@ class EncoderProcessorDecoder(nn.Module):
         def step(z: Tensor) -> Tensor:
             return self.processor.sample(z, condition, noise)
 
-        for window in windows[mode or self.rollout_mode](x, n_steps, n_members, step):
+        for window in roll_out(x, n_steps, n_members, step):
             yield layout.unfold_members(window, n_members)
 
     def _ambient(self, x: Tensor, n_steps: int, n_members: int, step: Step) -> Iterator[Tensor]:

@@ -22,7 +22,7 @@ SPLITS = {"train": "training", "valid": "validation", "test": "evaluation"}
 NEEDED = {"eval": ["train", "test"], "train-eval": ["train", "valid", "test"], "cache-latents": ["train"]}
 """Splits that a command uses; a training its own and the validation's."""
 UNCHECKED = {
-    "eval": "the names of scores and baselines",
+    "eval": "the names of scores and baselines, and the mode of the rollout",
     "cache-latents": "that the autoencoder has been trained, and compresses",
 }
 UNCHECKED_MODEL = "that the model can be built for these fields"
@@ -68,13 +68,15 @@ def preflight(
         problems += _other_latents(config, header.digest, place, awaited=request.mode == SLURM)
     if request.dry_run or request.detach:
         return problems, [f"{UNCHECKED.get(request.command, UNCHECKED_MODEL)}: needs torch, done at the start"]
-    if request.command == "eval" or eval_config is not None:
-        problems += _settings_problems((eval_config or config)["eval"])
-    if request.command == "eval" or problems:
-        return problems, []
-    if request.command == "cache-latents":
-        return list(_encoder_problems(Path(config["autoencoder_checkpoint"]))), []
-    return list(_model_problems(config, header.spec, place)), []
+    section = (eval_config or config)["eval"] if request.command == "eval" or eval_config is not None else {}
+    problems += _settings_problems(section)
+    if not problems and request.command == "cache-latents":
+        problems += _encoder_problems(Path(config["autoencoder_checkpoint"]))
+    elif not problems and request.command != "eval":
+        problems += _model_problems(config, header.spec, place)
+    if not problems:
+        problems += _rollout_problems(section, config, header.spec, place)
+    return problems, []
 
 
 def _missing_splits(header: DatasetHeader, command: str) -> Iterator[Problem]:
@@ -188,6 +190,22 @@ def _settings_problems(section: Mapping[str, Any]) -> Iterator[Problem]:
 
     try:
         EvaluationSettings.from_config(section)
+    except AutocastError as error:
+        yield Problem("eval", str(error))
+
+
+def _rollout_problems(
+    section: Mapping[str, Any], config: Mapping[str, Any], spec: FieldSpec, place: Place
+) -> Iterator[Problem]:
+    """A rollout in a space that the model does not have."""
+    if section.get("rollout") is None:
+        return
+    from autocast.assembly import build_blank
+    from autocast.evaluation.rollout_modes import resolve_rollout
+
+    try:
+        model = build_blank(place.kind, build(config["model"]), spec, config["datamodule"])
+        resolve_rollout(model, section["rollout"])
     except AutocastError as error:
         yield Problem("eval", str(error))
 

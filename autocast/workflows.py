@@ -6,10 +6,9 @@ Nothing heavy is imported before a verb runs, so that checks and dry runs need n
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from autocast import gatekeeper, panels
 from autocast.errors import LaunchError
@@ -22,11 +21,10 @@ from autocast.runs.environment import read_environment, recorded_targets_allowed
 from autocast.runs.identity import sha256
 from autocast.runs.job import Job, Outcome
 from autocast.signals import StoppedError
+from autocast.starts import Start, load, load_with_digest, open_data, start
 
 if TYPE_CHECKING:
-    from autocast.autoencoders.latent_moments import LatentStatistics
     from autocast.data.datamodule import FieldDataModule
-    from autocast.data.latents import LatentDataModule
     from autocast.emulators import EncoderProcessorDecoder
     from autocast.runs.using import ForecastRequest
     from autocast.training.fit import Recipe
@@ -36,20 +34,17 @@ __all__ = [
     "train_autoencoder", "train_epd", "train_processor",
 ]  # fmt: skip
 
-LATENT_BATCHES = 32
-"""Training batches on which the scales of increments are measured, and those of latents that are not known."""
-
 
 def train_autoencoder(job: Job) -> Outcome:
     """Trains an autoencoder of the fields."""
-    start = _start_autoencoder(job)
-    outcome = _train(job, start)
-    return outcome if ranks.rank() else _measure_latents(job, start.datamodule, outcome)
+    made = start(job)
+    outcome = _train(job, made)
+    return outcome if ranks.rank() else _measure_latents(job, made.datamodule, outcome)
 
 
 def train_epd(job: Job) -> Outcome:
     """Trains an emulator, in the latent space of a trained autoencoder where the config names one."""
-    return _train(job, _start_epd(job))
+    return _train(job, start(job))
 
 
 def cache_latents(job: Job) -> Outcome:
@@ -57,8 +52,8 @@ def cache_latents(job: Job) -> Outcome:
     from autocast.training.latent_cache import cache_latents as fill
 
     config, checkpoint = job.config, Path(job.config["autoencoder_checkpoint"])
-    datamodule = _open_data(job)
-    model, device = _load(checkpoint), _device()
+    datamodule = open_data(job)
+    (model, digest), device = load_with_digest(checkpoint), _device()
     job.header(panels.caching(job, model, datamodule, device))
     with panels.Progress(job.console, "encoding") as progress:
         listen = _listener(job, progress)
@@ -67,7 +62,7 @@ def cache_latents(job: Job) -> Outcome:
             datamodule,
             Path(config["latents"]),
             checkpoint=checkpoint,
-            checkpoint_sha256=sha256(checkpoint),
+            checkpoint_sha256=digest,
             dtype=config["dtype"],
             batch_size=config["batch_size"],
             progress=lambda done, total: listen("progress", {"done": done, "total": total}),
@@ -77,15 +72,14 @@ def cache_latents(job: Job) -> Outcome:
 
 def train_processor(job: Job) -> Outcome:
     """Trains a processor on cached latents; what is saved is a complete emulator of the fields."""
-    return _train(job, _start_processor(job))
+    return _train(job, start(job))
 
 
 def check(job: Job) -> Outcome:
     """The sanity gate on what a training would start with; nothing is trained or written."""
-    start = STARTS[job.kind](job)
-    _initialise(job, start.model)
+    made = start(job)
     device = _device(job.config["trainer"]["accelerator"])
-    return panels.checked(gatekeeper.examine(start.model, start.datamodule, device=device))
+    return panels.checked(gatekeeper.examine(made.model, made.datamodule, device=device))
 
 
 def evaluate(job: Job) -> Outcome:
@@ -100,8 +94,8 @@ def evaluate(job: Job) -> Outcome:
     file, videos_dir = job.config["eval"]["checkpoint"], job.config["eval"]["video_dir"]
     directory = job.directory.eval_dir(job.stage)
     settings = EvaluationSettings.from_config(job.config["eval"])
-    datamodule = _open_data(job)
-    model = _load(Path(file) if file else job.directory.checkpoint_file(job.kind), job.config)
+    datamodule = open_data(job)
+    model = load(Path(file) if file else job.directory.checkpoint_file(job.kind), job.config)
     device = _device(job.config["trainer"]["accelerator"])
     job.header(panels.evaluation(model, datamodule, settings, device))
     with panels.Progress(job.console, "rolling out") as progress:
@@ -174,140 +168,19 @@ def load_model(run: str | Path) -> EncoderProcessorDecoder:
     file = Path(run)
     directory = run_of_file(file) if file.is_file() else find_run(run, default_output_base())
     if directory is None:
-        return _load(file)
+        return load(file)
     kind = directory.kind_to_evaluate()
     if kind is None:
         raise LaunchError(f"{directory.path}: nothing to load yet; its training has written no checkpoint.")
     with recorded_targets_allowed(directory.recorded_targets(kind)):
-        return _load(file if file.is_file() else directory.checkpoint_file(kind))
+        return load(file if file.is_file() else directory.checkpoint_file(kind))
 
 
-class _Start(NamedTuple):
-    """What a training starts with."""
-
-    model: Any
-    datamodule: FieldDataModule
-    """Its windows are trained on."""
-    pictured: FieldDataModule
-    """Pictures of the work are of these fields."""
-
-
-def _start_autoencoder(job: Job) -> _Start:
-    datamodule = _open_data(job)
-    model = build(job.config["model"], spec=datamodule.spec, normaliser=datamodule.normaliser)
-    return _Start(model, datamodule, datamodule)
-
-
-def _start_epd(job: Job) -> _Start:
-    from autocast.assembly import load_autoencoder
-
-    datamodule = _open_data(job)
-    source = job.config["autoencoder_checkpoint"]
-    model = _new_emulator(job.config, datamodule, frozen=source is not None)
-    if job.resume_from is None:  # else the checkpoint holds all of it
-        if source is not None:
-            load_autoencoder(model, Path(source))
-        batches = itertools.islice(datamodule.train_dataloader(), LATENT_BATCHES)
-        model.fit_latents(batches, _known_latents(source, datamodule))
-    return _Start(model, datamodule, datamodule)
-
-
-def _start_processor(job: Job) -> _Start:
-    from autocast.assembly import load_autoencoder
-
-    fields = _open_data(job)
-    latents = _open_latents(job, fields)
-    model = _new_emulator(job.config, fields, frozen=True)
-    if job.resume_from is None:  # else the checkpoint holds all of it
-        load_autoencoder(model, Path(job.config["autoencoder_checkpoint"]))
-        model.fit_latents(itertools.islice(latents.train_dataloader(), LATENT_BATCHES), latents.statistics)
-    return _Start(model, latents, fields)
-
-
-STARTS: dict[str, Callable[[Job], _Start]] = {
-    "ae": _start_autoencoder,
-    "epd": _start_epd,
-    "processor": _start_processor,
-}
-"""By the kind that is trained."""
-
-
-def _initialise(job: Job, model: Any) -> None:
-    """The weights that a training starts from, if they are another run's."""
-    from autocast.assembly import load_weights, read_checkpoint
-
-    if job.init_from is not None and job.resume_from is None:
-        load_weights(model, read_checkpoint(job.init_from), job.init_from)
-
-
-def _load(file: Path, config: Mapping[str, Any] | None = None) -> Any:
-    """A trained model from its checkpoint alone. Settings of use, such as a sampler's number of steps, may come from
-    another config than the one that it was trained with."""
-    from autocast.assembly import build_blank, load_weights, read_checkpoint
-    from autocast.types import FieldSpec
-
-    checkpoint = read_checkpoint(file)
-    record = checkpoint["autocast"]
-    parts = build((config or record["config"])["model"])
-    model = build_blank(record["kind"], parts, FieldSpec.from_dict(record["spec"]), record["config"]["datamodule"])
-    load_weights(model, checkpoint, file)
-    return model.eval()
-
-
-def _new_emulator(config: Mapping[str, Any], datamodule: FieldDataModule, *, frozen: bool) -> EncoderProcessorDecoder:
-    return build(
-        config["model"],
-        spec=datamodule.spec,
-        normaliser=datamodule.normaliser,
-        scalar_normaliser=datamodule.scalar_normaliser,
-        constant_normaliser=datamodule.constant_normaliser,
-        n_steps_input=datamodule.n_steps_input,
-        n_steps_output=datamodule.n_steps_output,
-        stride=datamodule.steps.stride,
-        n_windows=datamodule.steps.n_windows,
-        frozen=frozen,
-    )
-
-
-def _open_data(job: Job) -> FieldDataModule:
-    """The run's data; from here on the run's seed rules."""
-    import lightning as L
-
-    L.seed_everything(job.config["seed"], verbose=False)
-    datamodule = build(job.config["datamodule"])
-    known = job.recorded("data_digest")
-    if known not in (None, datamodule.digest):
-        job.console.note(f"{datamodule.header.path}: not the data that this run was started with (another digest)")
-    job.record(data_digest=datamodule.digest, spec=datamodule.spec.to_dict())
-    return datamodule
-
-
-def _open_latents(job: Job, fields: FieldDataModule) -> LatentDataModule:
-    """The cache of the run's autoencoder and data, read by the settings that the fields would be."""
-    leaf = {
-        **job.config["datamodule"],
-        "_target_": "autocast.data.latents.LatentDataModule",
-        "data_path": job.config["latents"],
-        "checkpoint_sha256": _encoder_digest(job),
-        "data_digest": fields.digest,
-    }
-    return build(leaf)
-
-
-def _encoder_digest(job: Job) -> str:
-    """Of the autoencoder that the run was started with: whatever became of it since, the run's own checkpoint holds
-    it."""
-    parents = job.recorded("parents") or []
-    known = (parent["sha256"] for parent in parents if parent["role"] == "autoencoder_checkpoint")
-    return next(known, None) or sha256(Path(job.config["autoencoder_checkpoint"]))
-
-
-def _train(job: Job, start: _Start) -> Outcome:
+def _train(job: Job, made: Start) -> Outcome:
     from autocast.training.checkpoints import newest_valid
     from autocast.training.fit import Destination, fit
 
-    model, datamodule, pictured = start
-    _initialise(job, model)
+    model, datamodule, pictured = made
     resume_from = job.resume_from
     if resume_from is not None and resume_from.parent == job.directory.checkpoints_dir(job.kind):
         resume_from = newest_valid(resume_from.parent)
@@ -338,7 +211,7 @@ def _measure_latents(job: Job, datamodule: FieldDataModule, outcome: Outcome) ->
     from autocast.training.latent_statistics import latent_statistics, write_latent_statistics
 
     checkpoint = job.directory.checkpoint_file(job.kind)
-    model = _load(checkpoint, job.config).to(_device(job.config["trainer"]["accelerator"]))
+    model = load(checkpoint, job.config).to(_device(job.config["trainer"]["accelerator"]))
     with panels.Progress(job.console, "measuring latents") as progress:
 
         def show(done: int, total: int) -> None:
@@ -355,17 +228,6 @@ def _measure_latents(job: Job, datamodule: FieldDataModule, outcome: Outcome) ->
         data_digest=datamodule.digest,
     )
     return panels.measured(outcome, statistics, file)
-
-
-def _known_latents(checkpoint: str | None, datamodule: FieldDataModule) -> LatentStatistics | None:
-    """What the training of an autoencoder measured, if it was with these weights and on this data."""
-    from autocast.training.latent_statistics import read_latent_statistics
-
-    run = run_of_file(Path(checkpoint)) if checkpoint else None
-    if checkpoint is None or run is None:
-        return None
-    digest = sha256(Path(checkpoint))
-    return read_latent_statistics(run.latent_statistics_file, checkpoint_sha256=digest, data_digest=datamodule.digest)
 
 
 def _recipe(job: Job, datamodule: FieldDataModule, pictured: FieldDataModule) -> Recipe:

@@ -96,6 +96,24 @@ def test_every_pair_of_encoder_and_processor_trains_and_forecasts(encoder: str, 
     assert forecast(emulator, batch, n_members=3, seed=0).shape == (N_BATCH, n_members, 5, 8, 12, 2)
 
 
+@pytest.mark.parametrize("mode", ["latent", "encode_once"])
+def test_where_frames_are_merged_there_is_no_rollout_in_a_latent_space(mode: str) -> None:
+    with pytest.raises(ConfigError, match=rf"rollout={mode}: .*PermuteConcatEncoder.* no latent space"):
+        forecast(make_emulator("permute_concat"), make_batch(), mode=mode)
+    with pytest.raises(ConfigError, match=r"rollout=nope: no such mode. There are: ambient"):
+        forecast(make_emulator(), make_batch(), mode="nope")
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_only_an_autoencoder_that_is_trained_along_encodes_in_low_precision(frozen: bool) -> None:
+    emulator, batch = make_emulator(frozen=frozen), make_batch()
+    exact = emulator.encode(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        encoded = emulator.encode(batch)
+    assert torch.equal(encoded.inputs, exact.inputs) == frozen
+    assert torch.equal(encoded.outputs, exact.outputs) == frozen
+
+
 def test_a_forecast_does_not_depend_on_the_batch() -> None:
     emulator, batch = make_emulator(), make_batch()
     whole = forecast(emulator, batch, n_members=3, seed=7)

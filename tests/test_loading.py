@@ -18,7 +18,7 @@ def test_a_run_is_loaded_with_the_targets_that_it_was_trained_with(tmp_path: Pat
     directory = RunDirectory(tmp_path / "run")
     write_json(directory.run_file("epd", "train"), {"uid": "12345678", "user_targets": "ours"})
     directory.checkpoint_file("epd").touch()
-    monkeypatch.setattr(workflows, "_load", lambda *found: added_targets())
+    monkeypatch.setattr(workflows, "load", lambda *found: added_targets())
     assert workflows.load_model(directory.path) == ("ours",)
     assert added_targets() == ()
     (tmp_path / ".env").write_text("AUTOCAST_TARGETS=theirs\n")

@@ -124,3 +124,25 @@ def test_latents_are_not_cached_with_an_encoder_that_has_learnt_nothing(
     assert unchecked == []
     assert [problem.subject for problem in problems] == (["autoencoder_checkpoint"] if said else [])
     assert all(said in problem.message for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "mode", "said"),
+    [
+        ("train-eval", (), "latent", "IdentityEncoder"),
+        ("train-eval", (), "ambient", ""),
+        ("train-eval", ("model.encoder=dc", "model.encoder.widths=[4]", "model.encoder.blocks=[1]"), "latent", ""),
+        ("eval", (), "encode_once", "IdentityEncoder"),
+        ("eval", (), None, ""),
+    ],
+)
+@pytest.mark.usefixtures("config")
+def test_a_rollout_in_a_space_that_there_is_not_is_found_before_the_training(
+    command: str, words: tuple[str, ...], mode: str | None, said: str
+):
+    tiny = ("model.processor=direct", "model.processor.backbone.width=4", "datamodule.data_path=waves")
+    composed = OmegaConf.to_container(compose(Request("epd", (*words, *tiny))).config, resolve=True)
+    section = {"eval": {"rollout": mode}}
+    problems, _ = preflight(composed | section, Request(command), Place("epd", "train", None), section)
+    assert [problem.subject for problem in problems] == (["eval"] if said else [])
+    assert all(said in problem.message for problem in problems)

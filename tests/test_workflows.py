@@ -282,6 +282,30 @@ def test_what_cannot_be_built_is_refused_before_anything_is_written(dataset: Pat
     assert not (tmp_path / "no").exists()
 
 
+def test_a_processor_is_trained_on_cached_latents_evaluated_and_continued(
+    trained: Path, dataset: Path, tmp_path: Path
+) -> None:
+    caches = {"autoencoder": str(trained), "workdir": tmp_path / "caches"}
+    assert run(Request("cache-latents", ("dtype=bfloat16",), **caches)) == 0
+    (latents,) = (tmp_path / "caches/ae/latents").iterdir()
+    words = (*SMALL_EPD, f"latents={latents}")
+    directory = tmp_path / "p"
+    assert run(Request("processor", words, autoencoder=str(trained), workdir=directory)) == 0
+    scored = ("eval.video=false", "eval.metrics=[vrmse]", "eval.baselines=[persistence]", "eval.n_members=2")
+    for mode, name in (("latent", "z"), ("ambient", "fields")):
+        assert run(Request("eval", (*scored, f"eval.rollout={mode}", f"eval.name={name}"), workdir=directory)) == 0
+    channels = [
+        {row["channel"] for row in _rows(directory / f"eval-{name}/rollout_metrics.csv")} for name in ("z", "fields")
+    ]
+    assert channels[0] == {"all", *(f"z{c}" for c in range(16))}
+    assert channels[1] == {"all", "u", "v"}
+    assert run(Request("processor", ("trainer.max_epochs=3",), resume_from=str(directory))) == 0
+    epochs = [json.loads(line)["epoch"] for line in (directory / "processor/metrics.jsonl").read_text().splitlines()]
+    assert epochs == [1, 2, 3]
+    x = torch.randn(1, 1, 16, 16, 2)
+    assert autocast.load(str(directory)).rollout(x, n_steps=2, n_members=2).shape == (1, 2, 2, 16, 16, 2)
+
+
 def test_an_unrolled_training_is_evaluated_like_any_other(dataset: Path, tmp_path: Path) -> None:
     unrolled = ("training=unrolled", "training.n_windows=3", "training.curriculum.every=1", "model.processor=direct")
     assert run(Request("epd", (*SMALL_EPD, *unrolled), dataset=str(dataset), workdir=tmp_path / "u")) == 0

@@ -139,7 +139,7 @@ DryRun = Annotated[
 ]
 Check = Annotated[
     bool,
-    typer.Option("--check", help="The sanity gate alone: can this model learn? Write nothing.", rich_help_panel=HOW),
+    typer.Option("--check", help="The sanity gate alone: can this model learn? Writes no run.", rich_help_panel=HOW),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.", rich_help_panel=HOW)]
 Verbose = Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -129,9 +130,10 @@ class _Pending:
         write_json(plan_file, self.plan.to_dict())
 
     def _read_journal(self) -> set[tuple[str, int]]:
-        """Trajectories that are on disk. A last line without its end was cut short and does not count."""
-        lines = self._journal_file.read_text().split("\n")[:-1]
-        return {(split, int(i)) for split, i in (line.split() for line in lines)}
+        """Trajectories that are on disk. A last line without its end was cut short: it does not count, and goes."""
+        whole, end, _ = self._journal_file.read_text().rpartition("\n")
+        os.truncate(self._journal_file, len(f"{whole}{end}"))
+        return {(split, int(i)) for split, i in map(str.split, whole.splitlines())}
 
     def _missing(self) -> dict[str, list[int]]:
         """Trajectories that are not on disk, of the splits that have any."""

@@ -30,7 +30,7 @@ FRAMES, LENGTHS, SCALARS, CONSTANT_FIELDS = "frames", "lengths", "scalars", "con
 def create_latents_file(file: Path, spec: FieldSpec, *, lengths: Sequence[int], dtype: str) -> None:
     """Lays out the file of trajectories of `lengths` frames that `spec` describes."""
     n = len(lengths)
-    with h5py.File(file, "w") as h:
+    with h5py.File(file, "w", locking=False) as h:
         h.attrs["dtype"] = dtype
         h.create_dataset(LENGTHS, data=np.asarray(lengths, np.int64))
         _lay_out(h, FRAMES, (sum(lengths), *spec.grid_shape, spec.n_channels), STORED[dtype])
@@ -45,7 +45,7 @@ class LatentsWriter:
 
     def __init__(self, file: Path):
         self.file = file
-        self._h = h5py.File(file, "r+")
+        self._h = h5py.File(file, "r+", locking=False)
         self._dtype: str = self._h.attrs["dtype"]
         self._offsets = np.concatenate(([0], np.cumsum(self._h[LENGTHS][()])))
 

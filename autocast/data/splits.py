@@ -23,6 +23,7 @@ def open_split(path: str | Path, split: str) -> Trajectories:
     if (latents := read_complete(path)) and split in latents.splits:
         return LatentTrajectories(latents.file(split), latents.latents)
     found = [name for name in SPLITS if well_files(path, name) or torch_file(path, name)]
+    found += latents.splits if latents else []
     raise DataError(f"data set {path}: has no split {split!r}. There are: {', '.join(found) or 'none'}.")
 
 

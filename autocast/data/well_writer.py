@@ -28,7 +28,7 @@ class WellWriter:
     def __init__(self, file: Path, spec: FieldSpec):
         self.file = file
         self.spec = spec
-        self._h = h5py.File(file, "r+")
+        self._h = h5py.File(file, "r+", locking=False)
 
     def write(self, i: int, fields: np.ndarray, start: int = 0) -> None:
         """Frames `start` ... of trajectory `i`: `(T, *S, C)`."""
@@ -88,7 +88,7 @@ def create_well_file(
     """Lays out `file` for `n_trajectories` of `n_steps` frames; `parameters` hold for all of them alike."""
     _check_names(spec)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(file, "w") as h:
+    with h5py.File(file, "w", locking=False) as h:
         _write_root(h, spec, n_trajectories, parameters or {})
         _write_dimensions(h, spec, n_steps)
         _write_boundary_conditions(h, spec)

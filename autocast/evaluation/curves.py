@@ -9,7 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from autocast.evaluation.drawings import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RULE, VERMILION, panels, styled
+from autocast.evaluation.drawings import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    MOST_CHANNELS,
+    ORANGE,
+    PURPLE,
+    RULE,
+    VERMILION,
+    panels,
+    styled,
+)
 from autocast.evaluation.names import (
     BAND_METRICS,
     BASELINE_NAMES,
@@ -39,7 +51,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SINGLE, WIDE = (5.6, 3.7), (8.4, 3.2)
-MOST_CHANNELS, MOST_SPECTRA = 4, 4
+MOST_SPECTRA = 4
 _BASELINE_LINES: dict[str, dict[str, Any]] = {
     PERSISTENCE: {"color": VERMILION, "linestyle": (0, (5, 2))},
     CLIMATOLOGY: {"color": PURPLE, "linestyle": (0, (1, 1.5))},

@@ -20,6 +20,9 @@ INK, RULE = "#1b1f24", "#d3d8de"
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#7a828c"
 """Okabe and Ito's colours, without those that vanish on white or on black."""
 
+MOST_CHANNELS = 4
+"""Channels that have pictures or panels of their own."""
+
 STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autocast.evaluation.curves import (
-    MOST_CHANNELS,
     draw_band_errors,
     draw_coverage,
     draw_latents,
@@ -15,7 +14,7 @@ from autocast.evaluation.curves import (
     draw_spectra,
     draw_spread_skill,
 )
-from autocast.evaluation.drawings import Drawing, file_name, save
+from autocast.evaluation.drawings import MOST_CHANNELS, Drawing, file_name, save
 from autocast.evaluation.names import (
     BAND_METRICS,
     curve_metrics,
@@ -54,7 +53,7 @@ def draw_figures(result: EvaluationResult, directory: Path) -> list[Drawing]:
     if result.latents is not None:
         drawings.append(_save_latents(result.latents, directory))
     if (example := result.median_example) is not None:
-        drawings += draw_snapshots(example, result.spec, directory, most_channels=MOST_CHANNELS)
+        drawings += draw_snapshots(example, result.spec, directory)
     return drawings
 
 

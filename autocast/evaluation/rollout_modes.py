@@ -23,11 +23,34 @@ from autocast.evaluation.plan import EvaluationData
 from autocast.evaluation.result import RECONSTRUCTION
 from autocast.evaluation.settings import EvaluationSettings
 from autocast.layout import average_onto
-from autocast.rollout import AMBIENT, LATENT
+from autocast.rollout import LATENT
 from autocast.types import FieldSpec
 
 FRAMES = 64
 """That are encoded at once."""
+
+
+def resolve_rollout(model: Forecasts, rollout: str | None) -> str | None:
+    """The mode that a model is rolled out in; None where it is not rolled out at all.
+
+    Args:
+        model: With or without its weights.
+        rollout: The mode asked for; None leaves it to the model.
+
+    Raises:
+        ConfigError: The model has no latent space, or is not rolled out at all.
+    """
+    if not isinstance(model, EncoderProcessorDecoder):
+        if rollout is not None:
+            raise ConfigError(
+                f"eval.rollout={rollout}: {type(model).__name__} is no emulator, so it is not rolled out in "
+                "this way or that. Leave eval.rollout=null."
+            )
+        return None
+    try:
+        return model.resolve_mode(rollout)
+    except ConfigError as error:
+        raise ConfigError(f"eval.{error}") from error
 
 
 def in_rollout_mode(
@@ -36,21 +59,11 @@ def in_rollout_mode(
     """The model and the data as `settings.rollout` sees them, and the settings with the name of the mode.
 
     Raises:
-        ConfigError: The model has no latent space, or is not rolled out at all.
+        ConfigError: See `resolve_rollout`.
     """
-    if not isinstance(model, EncoderProcessorDecoder):
-        if settings.rollout is not None:
-            raise ConfigError(
-                f"eval.rollout={settings.rollout}: {type(model).__name__} is no emulator, so it is not rolled out in "
-                "this way or that. Leave eval.rollout=null."
-            )
+    mode = resolve_rollout(model, settings.rollout)
+    if mode is None or not isinstance(model, EncoderProcessorDecoder):
         return model, datamodule, settings
-    mode = settings.rollout or model.rollout_mode
-    if mode != AMBIENT and not model.compresses:
-        raise ConfigError(
-            f"eval.rollout={mode}: this emulator works on the fields themselves "
-            f"({type(model.autoencoder.encoder).__name__}) and has no latent space. Leave eval.rollout=null."
-        )
     settings = dataclasses.replace(settings, rollout=mode)
     if mode == LATENT:
         scored = tuple(name for name in settings.baselines if name != RECONSTRUCTION)  # nothing is decoded

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from autocast.data.trajectories import Trajectories
+from autocast.evaluation.drawings import MOST_CHANNELS, file_name, save_png
 from autocast.evaluation.result import Example
-from autocast.evaluation.snapshots import draw_contact_sheet, draw_snapshots
+from autocast.evaluation.snapshots import draw_contact_sheet, draw_snapshot
 from autocast.evaluation.videos import draw_dataset_video
 
 N_STEPS = 12
 N_MEMBERS = 4
-
-
 N_DRAWN = 4
 """Trajectories of a data set that are drawn."""
 
@@ -66,7 +65,11 @@ def draw_samples(model: Any, directory: Path, *, trajectories: Trajectories) -> 
         mean=members.mean(0).numpy(),
         spread=members.std(0).numpy() if len(members) > 1 else None,
     )
-    return [drawing.png for drawing in draw_snapshots(example, trajectories.spec, directory)]
+    spec = trajectories.spec
+    return [
+        save_png(draw_snapshot(example, spec, channel), directory / f"snapshots_{file_name(name)}.png")
+        for channel, name in enumerate(spec.channel_names[:MOST_CHANNELS])
+    ]
 
 
 def _row(values: Any, like: Tensor) -> Tensor | None:

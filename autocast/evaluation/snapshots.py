@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from autocast.evaluation.drawings import INK, Drawing, file_name, save, save_png, styled
+from autocast.evaluation.drawings import INK, MOST_CHANNELS, Drawing, file_name, save, save_png, styled
 from autocast.evaluation.pages import Row
 from autocast.evaluation.scales import Scale, field_scale, number, plane_note, planes, shrink, with_unit
 from autocast.evaluation.videos import example_rows
@@ -26,7 +27,7 @@ _CELL, _LEFT, _RIGHT, _TOP, _GAP = 1.15, 1.2, 0.75, 0.62, 0.06
 _PIXELS = 192
 
 
-def draw_snapshots(example: Example, spec: FieldSpec, directory: Path, *, most_channels: int = 4) -> list[Drawing]:
+def draw_snapshots(example: Example, spec: FieldSpec, directory: Path) -> list[Drawing]:
     """One figure per channel: truth, mean, a member, error and spread at lead times spread evenly."""
     return [
         save(
@@ -38,7 +39,7 @@ def draw_snapshots(example: Example, spec: FieldSpec, directory: Path, *, most_c
             alt=_description(example, spec, name),
             wide=True,
         )
-        for channel, name in enumerate(spec.channel_names[:most_channels])
+        for channel, name in enumerate(spec.channel_names[:MOST_CHANNELS])
     ]
 
 
@@ -78,7 +79,7 @@ def draw_contact_sheet(
 
 
 def _sheet(rows: Sequence[Row], heading: str, spec: FieldSpec, first_step: int = 1, step_name: str = "lead") -> Figure:
-    """Pictures in a regular grid; places are computed, for a layout engine is slow with so many axes."""
+    """Pictures in a regular grid on one pair of axes in inches: axes for each picture would cost ten times the time."""
     space_time = spec.n_spatial_dims == 1
     steps = np.array([0]) if space_time else spread_evenly(len(rows[0].fields), N_LEADS)
     pictures = [shrink(planes(row.fields)[steps], _PIXELS)[..., 0] for row in rows]
@@ -88,19 +89,24 @@ def _sheet(rows: Sequence[Row], heading: str, spec: FieldSpec, first_step: int =
         _TOP + len(rows) * (height + _GAP) + (0.45 if space_time else 0.1),
     )
     figure = Figure(figsize=size)
-    figure.text(0.1 / size[0], 1 - 0.1 / size[1], heading, va="top", weight="bold")
+    canvas = figure.add_axes((0, 0, 1, 1))
+    canvas.set_axis_off()
+    canvas.text(0.1, size[1] - 0.1, heading, va="top", weight="bold")
     for r, (row, row_pictures) in enumerate(zip(rows, pictures, strict=True)):
         bottom = size[1] - _TOP - (r + 1) * (height + _GAP)
-        figure.text(0.1 / size[0], (bottom + height / 2) / size[1], row.label, va="center")
+        canvas.text(0.1, bottom + height / 2, row.label, va="center")
         for i, picture in enumerate(row_pictures):
             box = (_LEFT + i * (width + _GAP), bottom, width, height)
-            axes = _picture(figure, picture, row.scales[0], box)
+            _place(canvas, row.scales[0].paint(picture), box)
             if r == 0 and not space_time:
-                axes.set_title(_step_title(step_name, int(steps[i]) + first_step, i == 0), fontsize=9, loc="center")
+                title = _step_title(step_name, int(steps[i]) + first_step, i == 0)
+                canvas.text(box[0] + width / 2, bottom + height + 0.06, title, fontsize=9, ha="center")
         if r == 0 or row.scales[0] != rows[r - 1].scales[0]:
-            _bar(figure, row.scales[0], (_LEFT + len(steps) * (width + _GAP) + 0.04, bottom, 0.1, height))
+            _bar(canvas, row.scales[0], (_LEFT + len(steps) * (width + _GAP) + 0.04, bottom, 0.1, height))
+    canvas.set(xlim=(0, size[0]), ylim=(0, size[1]), aspect="auto")
     if space_time:
-        _time_axis(axes, len(rows[0].fields), first_step, spec.dim_names[0])
+        last = figure.add_axes((_LEFT / size[0], bottom / size[1], width / size[0], height / size[1]))
+        _time_axis(last, len(rows[0].fields), first_step, spec.dim_names[0])
     return figure
 
 
@@ -114,37 +120,28 @@ def _cell(height: int, width: int) -> tuple[float, float]:
     return max(width * unit, 0.2), max(height * unit, 0.2)
 
 
-def _picture(figure: Figure, picture: np.ndarray, scale: Scale, box: tuple[float, float, float, float]) -> Axes:
-    axes = figure.add_axes(_fractions(figure, box))
-    axes.imshow(scale.paint(picture), aspect="auto")
-    axes.set(xticks=[], yticks=[])
-    axes.grid(False)
-    axes.spines[:].set(visible=True, linewidth=0.5)
-    return axes
+def _place(canvas: Axes, colours: np.ndarray, box: tuple[float, float, float, float]) -> None:
+    """A framed picture; `box` is left, bottom, width, height."""
+    left, bottom, width, height = box
+    canvas.imshow(colours, extent=(left, left + width, bottom, bottom + height))
+    canvas.add_patch(Rectangle((left, bottom), width, height, fill=False, edgecolor=INK, linewidth=0.5))
 
 
-def _bar(figure: Figure, scale: Scale, box: tuple[float, float, float, float]) -> None:
-    shades = scale.paint(np.linspace(scale.high, scale.low, 128)[:, None])
-    axes = figure.add_axes(_fractions(figure, box))
-    axes.imshow(shades, aspect="auto")
-    axes.set(xticks=[], yticks=[])
-    axes.grid(False)
-    axes.spines[:].set(visible=True, linewidth=0.5)
-    for y, value, side in ((1.0, scale.high, "top"), (0.0, scale.low, "bottom")):
-        axes.text(1.4, y, number(value), transform=axes.transAxes, va=side, fontsize=8, color=INK)
+def _bar(canvas: Axes, scale: Scale, box: tuple[float, float, float, float]) -> None:
+    left, bottom, width, height = box
+    _place(canvas, scale.paint(np.linspace(scale.high, scale.low, 128)[:, None]), box)
+    for y, value, side in ((bottom + height, scale.high, "top"), (bottom, scale.low, "bottom")):
+        canvas.text(left + 1.4 * width, y, number(value), va=side, fontsize=8, color=INK)
 
 
 def _time_axis(axes: Axes, n_steps: int, first_step: int, dim_name: str) -> None:
     """Under the last of the space-time pictures: lead times, which all of them share."""
     shown = spread_evenly(n_steps, N_LEADS)
+    axes.set(xlim=(-0.5, n_steps - 0.5), yticks=[])
+    axes.grid(False)
     axes.set_xticks(shown, [str(step + first_step) for step in shown])
     axes.set_xlabel("lead time [steps]" if first_step else "frame")
     axes.set_ylabel(dim_name)
-
-
-def _fractions(figure: Figure, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    width, height = figure.get_size_inches()
-    return box[0] / width, box[1] / height, box[2] / width, box[3] / height
 
 
 def spread_evenly(n: int, most: int) -> np.ndarray:

@@ -38,10 +38,6 @@ class Noise:
         """Numbers `(B, *shape)` uniform in [0, 1)."""
         return self._draw(torch.Tensor.uniform_, shape, like)
 
-    def repeat(self, n_members: int) -> Noise:
-        """The streams of `n_members` members folded beside the batch: key k becomes (*k, 0) ... (*k, n_members - 1)."""
-        return Noise([(*key, member) for key in self._keys for member in range(n_members)])
-
     def _draw(self, fill: Callable[..., Tensor], shape: tuple[int, ...], like: Tensor) -> Tensor:
         numbers = torch.empty(len(self._keys), *shape, device=like.device)
         for row, generator in zip(numbers.unbind(0), self._streams(like.device), strict=True):

@@ -13,11 +13,6 @@ def mse(forecast: Float[Tensor, "*any"], truth: Float[Tensor, "*any"]) -> Float[
     return (forecast - truth).square().mean()
 
 
-def mae(forecast: Float[Tensor, "*any"], truth: Float[Tensor, "*any"]) -> Float[Tensor, ""]:
-    """Mean absolute error over everything."""
-    return (forecast - truth).abs().mean()
-
-
 def vmse(
     error: Float[Tensor, "b m t *s c"], truth: Float[Tensor, "b t *s c"], n_spatial_dims: int
 ) -> Float[Tensor, ""]:

@@ -56,6 +56,7 @@ def correlation(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
     """Pearson's correlation over space: 1 up to a shift and a positive factor, nan where one is constant."""
     axes = space_axes(n_spatial_dims)
     x, y = (field - field.mean(axes, keepdim=True) for field in (forecast, truth.unsqueeze(1)))
+    x, y = (field / field.abs().amax(axes, keepdim=True) for field in (x, y))  # squares neither overflow nor vanish
     return ((x * y).sum(axes) / (x.square().sum(axes) * y.square().sum(axes)).sqrt()).mean(1)
 
 

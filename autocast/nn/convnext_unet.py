@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -13,7 +13,7 @@ from autocast.nn.backbone import Backbone
 from autocast.nn.checkpointing import run_block
 from autocast.nn.conditioning import ConditionEmbedding, Modulation
 from autocast.nn.convolution import Convolution, Doubling, Halving, channels_last
-from autocast.nn.sizes import check_positive, sized
+from autocast.nn.sizes import check_positive, most_levels, sized
 
 KERNEL_SIZE = 7
 
@@ -99,6 +99,8 @@ class ConvNeXtUNet(Backbone):
         """What is None is the size's."""
         super().__init__()
         hyper = sized(SIZES[len(grid_shape)], size, width=width, levels=levels, blocks=blocks)
+        if levels is None:
+            hyper = replace(hyper, levels=min(hyper.levels, most_levels(grid_shape)))
         check_positive("a ConvNeXt U-Net", width=hyper.width, levels=hyper.levels, blocks=hyper.blocks)
         self._recompute = gradient_checkpointing
         widths = [hyper.width * 2**level for level in range(hyper.levels)]

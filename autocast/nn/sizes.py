@@ -28,6 +28,11 @@ def sized(table: Mapping[str, Hyper], size: str, **given: Any) -> Hyper:
     return dataclasses.replace(table[size], **{name: value for name, value in given.items() if value is not None})  # type: ignore[type-var]
 
 
+def most_levels(grid_shape: tuple[int, ...]) -> int:
+    """How often a grid can be halved, and once more: levels with more than one point; there is always one."""
+    return max(1, (max(grid_shape) - 1).bit_length())
+
+
 def check_positive(what: str, **values: int) -> None:
     """Raises ConfigError for the first of the values that is below 1; `what` is "a U-Net"."""
     for name, value in values.items():

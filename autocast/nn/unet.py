@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from jaxtyping import Float
@@ -16,7 +16,7 @@ from autocast.nn.blocks import GatedBlock
 from autocast.nn.checkpointing import run_block
 from autocast.nn.conditioning import ConditionEmbedding
 from autocast.nn.convolution import Convolution, channels_last, resize
-from autocast.nn.sizes import check_positive, sized
+from autocast.nn.sizes import check_positive, most_levels, sized
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,12 @@ class UNet(Backbone):
         attention: Sequence[int] | None = None,
         gradient_checkpointing: bool = False,
     ) -> None:
-        """What is None is the size's; of its attention that at the levels that there are."""
+        """What is None is the size's: of its levels those with more than one point, of its attention that at the levels
+        that there are."""
         super().__init__()
         hyper = sized(SIZES[len(grid_shape)], size, width=width, levels=levels, blocks=blocks, kernel_size=kernel_size)
+        if levels is None:
+            hyper = replace(hyper, levels=min(hyper.levels, most_levels(grid_shape)))
         if attention is None:
             attention = [level for level in hyper.attention if level < hyper.levels]
         _check(hyper, attention)

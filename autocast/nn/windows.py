@@ -7,15 +7,17 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from autocast.errors import ConfigError
 from autocast.nn.attention import Attention, Reach, rotary_angles
 
 
 class WindowReach(Reach):
     """Every point attends to the points of its window.
 
-    Shifted windows wrap around on periodic axes. On the others the last of them holds what is left at both ends, and a
-    mask keeps the ends apart. Where windows do not divide an axis, the last one is smaller. An axis of a single window
-    is not shifted, and if it is periodic, places on it are those on a circle.
+    Shifted windows wrap around on periodic axes, with a shift that puts no border where the others have one. On the
+    other axes the last of them holds what is left at both ends, and a mask keeps the ends apart. Where windows do not
+    divide an axis, the last one is smaller. An axis of a single window is not shifted, and if it is periodic, places on
+    it are those on a circle.
 
     References:
         | Swin Transformer: Hierarchical Vision Transformer using Shifted Windows (Liu et al., 2021)
@@ -36,14 +38,17 @@ class WindowReach(Reach):
         window_size: int,
         shifted: bool,
     ) -> None:
-        """`n_pairs` is half of the features of a head."""
+        """`n_pairs` is half of the features of a head.
+
+        Raises:
+            ConfigError: No shift joins the ends of a periodic axis.
+        """
         super().__init__()
         self._grid_shape = grid_shape
         self._window = tuple(min(window_size, n) for n in grid_shape)
         self._n_windows = tuple(-(-n // w) for n, w in zip(grid_shape, self._window, strict=True))
-        self._shifts = tuple(
-            w // 2 if shifted and k > 1 else 0 for w, k in zip(self._window, self._n_windows, strict=True)
-        )
+        axes = zip(grid_shape, self._window, self._n_windows, periodic, strict=True)
+        self._shifts = tuple(_shift(n, w, wraps) if shifted and k > 1 else 0 for n, w, k, wraps in axes)
         circles = tuple(wraps and k == 1 for wraps, k in zip(periodic, self._n_windows, strict=True))
         angles = rotary_angles(self._window, circles, n_pairs)
         self.register_buffer("cosines", angles.cos(), persistent=False)
@@ -90,3 +95,15 @@ class WindowReach(Reach):
             labels.movedim(axis, 0)[: self._shifts[axis]] += 2**axis
         labels = self.split(labels.reshape(1, -1, 1))
         return (labels == labels.transpose(1, 2))[:, None]
+
+
+def _shift(n: int, window: int, wraps: bool) -> int:
+    """How far windows are shifted along an axis of `n` points: about half of one. On a periodic axis the shifted
+    windows have borders at `n - shift` modulo `window`; one at 0 would part the ends in all blocks."""
+    shifts = [shift for shift in range(1, window) if not wraps or shift != n % window]
+    if not shifts:
+        raise ConfigError(
+            f"backbone.window_size={window}: windows of {window} patches cannot join the ends of a periodic axis of {n}"
+            " patches. Choose another window_size or patch_size."
+        )
+    return min(shifts, key=lambda shift: abs(shift - window // 2))

@@ -37,7 +37,7 @@ class Diffusion(Processor):
         increment: whether the target is the increment over the last frame.
         condition_noise: standard deviation of the normal noise on the past in training.
         noised_conditioning: whether the past gets as much noise as the target, in training and in sampling, where one
-            draw serves all levels (Kohl et al.): errors of a rollout drown in it.
+            draw serves all levels (Kohl et al.): errors of a rollout drown in it. Without `increment` only.
         time_features: size of the embedding of the level of noise, an even number.
         time_prior: which levels are trained at; None is all times of the schedule alike.
 
@@ -67,6 +67,11 @@ class Diffusion(Processor):
         super().__init__(spec, increment=increment, condition_noise=condition_noise)
         if time_features < 2 or time_features % 2:
             raise ConfigError(f"processor.time_features={time_features}: must be even and at least 2.")
+        if noised_conditioning and increment:
+            raise ConfigError(
+                "processor.noised_conditioning=true: the past drowns in noise, but an increment is added to its last "
+                "frame as it is, errors and all. Set processor.increment=false as well."
+            )
         self.sampler = sampler
         self.schedule = schedule
         self._parametrisation = parametrisation
@@ -83,10 +88,11 @@ class Diffusion(Processor):
         condition: Condition,
         noise: Noise,
     ) -> Float[Tensor, ""]:
+        x = self._noised(x, noise)
         x_1 = self._target(x, y)
         eps = noise.normal(*x_1.shape[1:], like=x_1)
         sigma = self._training_sigma(noise, x_1)
-        past = self._past_over_sigma(self._noised(x, noise), condition, noise)
+        past = self._past_over_sigma(x, condition, noise)
         level = _per_row(sigma, x_1)
         answer = self._answer(x_1 + level * eps, sigma, past(sigma), condition)
         return mse(answer, self._parametrisation.target(x_1, eps, level))

@@ -67,12 +67,12 @@ class FlowMatching(Processor):
         condition: Condition,
         noise: Noise,
     ) -> Float[Tensor, ""]:
+        x = self._noised(x, noise)
         x_1 = self._target(x, y)
         x_0 = noise.normal(*x_1.shape[1:], like=x_1)
         t = self._time_prior(noise, x_1)
-        past = self._past(self._noised(x, noise), condition)
         x_t, velocity = linear_path(x_0, x_1, t)
-        return mse(self._velocity(x_t, t, past, condition), velocity)
+        return mse(self._velocity(x_t, t, self._past(x, condition), condition), velocity)
 
     def sample(self, x: Float[Tensor, "b ti *s ci"], condition: Condition, noise: Noise) -> Float[Tensor, "b to *s co"]:
         past = self._past(x, condition)

@@ -21,7 +21,8 @@ class Processor(nn.Module, ABC):
     """Maps encoded input steps to a distribution of encoded output steps.
 
     The network's target is the output itself or, with `increment`, its difference from the last input frame, divided
-    by `increment_scale` for each channel.
+    by `increment_scale` for each channel. Noise on the past changes what an increment is the difference from: a network
+    learns to lead from where it is to the truth.
 
     Args:
         spec: the encoded steps that it maps.
@@ -63,11 +64,12 @@ class Processor(nn.Module, ABC):
         """One forecast per row of `x`."""
 
     def set_increment_scale(self, scale: Float[Tensor, " c"]) -> None:
-        """Sets what increments are divided by: per channel, their standard deviation in the training data.
+        """Sets what increments are divided by: per channel, their root mean square in the training data.
 
-        Scales have a floor, so that a channel that never changes is not divided by 0.
+        Scales have a floor: that of the noise on the past, or what keeps a channel that never changes from being
+        divided by 0.
         """
-        self.increment_scale.copy_(scale.clamp(min=1e-6))
+        self.increment_scale.copy_(scale.clamp(min=max(self._condition_noise, 1e-6)))
 
     def _build(
         self, backbone: Callable[..., Backbone], *, extra_channels: int = 0, extra_features: int = 0

@@ -149,7 +149,9 @@ class Regression(Processor):
     def _answers(self, past: Tensor, condition: Condition, draws: Draws, *, recompute: bool) -> Tensor:
         """`(B, M, To, *S, Co)`: the outputs or increments of all members, in the units of the network."""
         n_members = self._members_per_call or self._n_members
-        call = functools.partial(checkpoint, self._call, use_reentrant=False) if recompute else self._call
+        call: Callable[..., Tensor] = self._call
+        if recompute:
+            call = functools.partial(checkpoint, call, use_reentrant=False, preserve_rng_state=False)
         groups = zip(past.split(n_members, dim=1), draws.split(n_members), strict=True)
         return torch.cat([call(members, condition, drawn) for members, drawn in groups], dim=1)
 

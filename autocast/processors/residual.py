@@ -22,12 +22,14 @@ class Residual(Processor):
 
     The correction sees the prediction as constant fields and learns the distribution of the truth less the prediction,
     divided for each channel by a running root mean square. No gradient goes from it to the prediction. The scale moves
-    in training steps only: with the loss of a network in training mode, where gradients are wanted.
+    with every batch in training: with the loss of a network in training mode, where gradients are wanted. Accumulated
+    batches move it one after the other.
 
     Args:
         spec: the encoded steps that it maps.
         prediction: a deterministic processor, to be completed with shapes.
         correction: a generative processor without increments, to be completed with shapes.
+        condition_noise: standard deviation of the normal noise on the past in training, which both see.
         decay: how much of the running mean square is kept in a training step.
 
     References:
@@ -44,9 +46,10 @@ class Residual(Processor):
         *,
         prediction: Callable[[EncodedSpec], Processor],
         correction: Callable[[EncodedSpec], Processor],
+        condition_noise: float = 0.02,
         decay: float = 0.99,
     ) -> None:
-        super().__init__(spec, increment=False)
+        super().__init__(spec, increment=False, condition_noise=condition_noise)
         if not 0 <= decay < 1:
             raise ConfigError(f"processor.decay={decay}: must be at least 0 and less than 1.")
         n_predicted = spec.n_steps_output * spec.n_channels_output
@@ -63,6 +66,7 @@ class Residual(Processor):
         condition: Condition,
         noise: Noise,
     ) -> Float[Tensor, ""]:
+        x = self._noised(x, noise)
         predicting = self.prediction.loss(x, y, condition, noise)
         predicted = self._predicted(x, condition, noise)
         residual = y - predicted

@@ -21,6 +21,8 @@ PARTS = ("encoder", "bottleneck", "decoder")
 CONFIG_NAME = f"{KINDS['ae']}.yaml"
 FIELDS = ("data_path", "normalisation", "augment")
 """Keys of `datamodule` that latents depend on: a processor has those of its autoencoder. A cache has all of them."""
+REQUIRED = "required"
+"""Stands in a recipe for the file of an autoencoder that is to be given."""
 WITHOUT = "no autoencoder is given. Give --autoencoder RUN; 'autocast ae' trains one."
 
 
@@ -34,8 +36,8 @@ def adopt_autoencoder(config: DictConfig, request: Request, typed: Overrides) ->
     if KEY not in config:
         return [Problem(f"--autoencoder {flag}", "an autoencoder is trained here, not used.")] if flag else []
     source = flag or config[KEY]
-    if source is None:
-        return [Problem("--autoencoder", WITHOUT)] if LATENTS in config else []
+    if source in (None, REQUIRED):
+        return [Problem("--autoencoder", WITHOUT)] if source or LATENTS in config else []
     overrides = typed.touching(KEY)
     subject = f"--autoencoder {flag}" if flag else overrides[-1].text if overrides else KEY
     problems = [Problem(o.text, f"said twice: --autoencoder {flag} is given too.") for o in overrides if flag]

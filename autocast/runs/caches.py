@@ -63,13 +63,17 @@ def cache_place(config: dict[str, Any]) -> tuple[RunDirectory, str]:
 
 
 def processor_command(config: dict[str, Any]) -> str:
-    """The command that trains on the cache which a config is of."""
+    """The command that trains on the cache which a config is of: it names what it would not find by itself."""
     checkpoint, (run, _) = Path(config[KEY]), cache_place(config)
     home = run_of_file(checkpoint)
-    if home is not None and home.path.resolve() == run.path.resolve():
-        return f"autocast processor --autoencoder {run.quoted}"
-    source = home.path if home and home.checkpoint_file("ae").resolve() == checkpoint.resolve() else checkpoint
-    return shlex.join(["autocast", "processor", "--autoencoder", str(source), f"latents={config[LATENTS]}"])
+    is_its_own = home is not None and home.checkpoint_file("ae").resolve() == checkpoint.resolve()
+    words = ["autocast", "processor", "--autoencoder", str(home.path if home and is_its_own else checkpoint)]
+    data = config["datamodule"]["data_path"]
+    if home is None or _data_of(home) != Path(data).resolve():
+        words += ["--dataset", str(data)]
+    if home is None or home.path.resolve() != run.path.resolve() or config["dtype"] != PREFERRED[0]:
+        words.append(f"latents={config[LATENTS]}")
+    return shlex.join(words)
 
 
 def set_latents(config: dict[str, Any], request: Request, digest_of: Digest) -> tuple[list[Problem], dict[str, Any]]:
@@ -93,6 +97,12 @@ def set_latents(config: dict[str, Any], request: Request, digest_of: Digest) -> 
         return [found], {}
     config[LATENTS] = str(found)
     return [], {"data_digest": digest} if makes else {}
+
+
+def _data_of(run: RunDirectory) -> Path | None:
+    """The data set that the autoencoder of a run was trained on."""
+    file = run.config_file("ae")
+    return Path(read_config(file)["datamodule"]["data_path"]).resolve() if file.is_file() else None
 
 
 def _read(run: RunDirectory, stage: str) -> Cache:

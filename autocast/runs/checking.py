@@ -9,6 +9,7 @@ from typing import Any
 from autocast.errors import AutocastError
 from autocast.runs import ranks
 from autocast.runs.console import Screen
+from autocast.runs.environment import redact
 from autocast.runs.execution import WORKFLOWS
 from autocast.runs.exits import DONE, FAILED, tell
 from autocast.runs.job import Job, Outcome
@@ -32,7 +33,7 @@ def check(plan: Plan, screen: Screen) -> int:
     """Runs the gate on the model and the data of a training, and tells what it found.
 
     Returns:
-        The exit code: 1 where a check failed.
+        The exit code: 1 where a check failed, that of the error where there was nothing to check.
     """
     ranks.forget_allocation()
     job = Unrecorded(
@@ -42,8 +43,10 @@ def check(plan: Plan, screen: Screen) -> int:
         with screen.standard_output_kept():
             outcome: Outcome = importlib.import_module(WORKFLOWS).check(job)
     except AutocastError as error:
-        tell(error)
-        return FAILED
+        if screen.as_json:
+            problem = {"subject": plan.kind, "message": redact(str(error))}
+            screen.document({"state": "refused", "problems": [problem], "not_checked": []})
+        return tell(error)
     document: Mapping[str, Any] = {"kind": plan.kind, "state": "checked", **outcome.summary}
     if screen.as_json:
         screen.document(dict(document))

@@ -116,7 +116,7 @@ def decide_training(
     if busy := busy_with(directory, kind, TRAIN, request):
         return _refused(found, busy, _while_it_runs(directory))
     if request.overwrite:
-        return Decision(REPLACE, directory, f"{found}; it is replaced")
+        return _replaced(found, request)
     if request.no_resume:
         return Decision(START, directory.sibling(kind), f"{found}; the new run goes beside it")
     if request.resume_from:
@@ -249,6 +249,18 @@ def _continued(found: Found, saved: Mapping[str, Any], config: Mapping[str, Any]
     if not longer:
         return _complete(found, saved)
     return Decision(EXTEND, found.directory, f"{found}; {at}, {', '.join(longer)}", resume_from=last)
+
+
+def _replaced(found: Found, request: Request) -> Decision:
+    """Caches of latents lie in the folder of the autoencoder and go with it."""
+    stages = [stage for stage in found.directory.stages(found.kind) if is_cache(stage)]
+    caches = [stage for stage in stages if found.directory.stage_dir(stage).is_dir()]
+    for stage in caches:
+        if busy := busy_with(found.directory, found.kind, stage, request):
+            cache = Found(found.directory, found.kind, stage, by_path=found.by_path)
+            return _refused(cache, busy, _while_it_runs(found.directory))
+    with_it = f", and {len(caches)} cache{'s' if len(caches) > 1 else ''} of latents in it" if caches else ""
+    return Decision(REPLACE, found.directory, f"{found}; it is replaced{with_it}")
 
 
 def _already_there(found: Found, saved: Mapping[str, Any], *, same: bool) -> Decision:

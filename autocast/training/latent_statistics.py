@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from autocast import layout
 from autocast.autoencoders.latent_moments import LatentMoments, LatentStatistics
+from autocast.data.manifest import write_json
 from autocast.data.trajectories import Trajectories
 from autocast.emulators import AutoencoderModel
 
@@ -79,9 +79,8 @@ def write_latent_statistics(
     derived = {"n_active": statistics.n_active, "participation_ratio": statistics.participation_ratio}
     source = {"checkpoint_sha256": checkpoint_sha256, "data_digest": data_digest}
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps({**source, **derived, **statistics.to_dict()}) + "\n", encoding="utf-8")
-    return partial.replace(file)
+    write_json(file, {**source, **derived, **statistics.to_dict()})
+    return file
 
 
 def read_latent_statistics(

@@ -149,6 +149,27 @@ def test_progress_stops_between_trajectories(data, tmp_path):
     assert (plan.directory / ".encoding" / "journal.txt").read_text() == "train 0\n"
 
 
+@pytest.mark.parametrize("cut", ["tra", "train 1"])
+def test_a_line_of_the_journal_that_was_cut_short_does_not_count(data, tmp_path, cache, cut):
+    plan, seen = plan_for(data, tmp_path / "cache"), []
+
+    def stop(done: int, total: int) -> None:
+        seen.append(done)
+        if len(seen) == 2:
+            raise Killed
+
+    for tail in (cut, ""):
+        with pytest.raises(Killed):
+            fill(plan, data, progress=stop)
+        with (plan.directory / ".encoding" / "journal.txt").open("a") as journal:
+            journal.write(tail)
+        done, seen = seen, []
+    assert done[0] > 0
+    fill(plan, data)
+    for split in plan.splits:
+        assert plan.file(split).read_bytes() == cache.file(split).read_bytes()
+
+
 def test_a_cache_killed_while_its_files_are_moved_is_finished(data, tmp_path, monkeypatch, cache):
     plan, replace = plan_for(data, tmp_path / "other"), Path.replace
 

@@ -28,12 +28,6 @@ def test_a_row_does_not_depend_on_the_others():
         assert torch.equal(together.normal(*shape, like=LIKE)[1:2], alone.normal(*shape, like=LIKE))
 
 
-def test_members_are_streams_of_their_own():
-    x = Noise(KEYS).repeat(2).normal(4, like=LIKE)
-    assert x.shape == (6, 4)
-    assert torch.equal(x[3], Noise([(7, 0, 1, 1)]).normal(4, like=LIKE)[0])
-
-
 def test_precision_does_not_change_the_noise():
     single, double = (Noise(KEYS).normal(4, like=torch.zeros(1, dtype=d)) for d in (torch.float32, torch.float64))
     assert double.dtype == torch.float64

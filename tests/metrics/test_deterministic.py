@@ -65,6 +65,8 @@ def test_correlation_does_not_see_shifts_and_scales_but_signs(truth):
     forecast = torch.stack([2 * truth + 3, -truth, truth + 1])
     for sign, x in zip((1.0, -1.0, 1.0), forecast, strict=True):
         torch.testing.assert_close(scores.correlation(truth, x[:, None], 2), torch.full((3, 4, 2), sign))
+    for scale in (1e-25, 1e25):
+        torch.testing.assert_close(scores.correlation(scale * truth, scale * truth[:, None], 2), torch.ones(3, 4, 2))
     assert scores.correlation(truth, torch.ones_like(truth)[:, None], 2).isnan().all()
 
 

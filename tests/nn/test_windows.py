@@ -50,12 +50,31 @@ def test_shifted_windows_connect_the_others():
     assert bool((reached > 0).all())
 
 
-@pytest.mark.parametrize("wraps", [True, False])
-@pytest.mark.parametrize("shifted", [True, False])
-def test_windows_that_do_not_divide_an_axis_leave_a_smaller_one(wraps, shifted):
+@pytest.mark.parametrize(
+    ("wraps", "shifted", "of_the_first", "of_the_last"),
+    [
+        (True, False, [0, 1, 2, 3], [8, 9]),
+        (False, False, [0, 1, 2, 3], [8, 9]),
+        (True, True, [0, 9], [0, 9]),
+        (False, True, [0, 1], [6, 7, 8, 9]),
+    ],
+)
+def test_windows_that_do_not_divide_an_axis_leave_a_smaller_one(wraps, shifted, of_the_first, of_the_last):
     reach = reach_of((10,), (wraps,), shifted=shifted)
-    assert seen_from(reach, (10,), (9,)).nonzero().flatten().tolist() == ([6, 7, 8, 9] if shifted else [8, 9])
-    assert seen_from(reach, (10,), (0,)).nonzero().flatten().tolist() == ([0, 1] if shifted else [0, 1, 2, 3])
+    assert seen_from(reach, (10,), (0,)).nonzero().flatten().tolist() == of_the_first
+    assert seen_from(reach, (10,), (9,)).nonzero().flatten().tolist() == of_the_last
+
+
+@pytest.mark.parametrize("window_size", [2, 3, 4, 8])
+@pytest.mark.parametrize("n", range(4, 20))
+def test_no_border_lies_between_the_same_neighbours_in_all_blocks(n, window_size):
+    if window_size == 2 and n % 2:
+        with pytest.raises(ConfigError, match=rf"window_size=2: .* the ends of a periodic axis of {n} patches"):
+            reach_of((n,), (True,), shifted=True, window_size=window_size)
+        return
+    reaches = [reach_of((n,), (True,), shifted=shifted, window_size=window_size) for shifted in (False, True)]
+    seen = sum(torch.stack([seen_from(reach, (n,), (i,)) for i in range(n)]) for reach in reaches)
+    assert all(seen[i, (i + 1) % n] for i in range(n))
 
 
 @pytest.mark.parametrize("grid_shape", [(10,), (8, 9), (5, 4, 9)])

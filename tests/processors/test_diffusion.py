@@ -7,7 +7,7 @@ import torch
 from autocast.errors import ConfigError
 from autocast.generative.noise import Noise
 from autocast.generative.parametrisations import Edm, NoisePrediction
-from autocast.generative.priors import LogNormal, Uniform
+from autocast.generative.priors import LogNormal, TimePrior, Uniform
 from autocast.generative.samplers import DDIM, AdamsBashforth2, AdamsBashforth3, Euler, Heun
 from autocast.generative.schedules import Cosine, LogLogit, VariancePreserving
 from autocast.generative.schedules import Edm as EdmSchedule
@@ -46,6 +46,11 @@ class Expectation(Backbone):
         return self.parametrisation.target(x_hat, (y - x_hat) / level, level) + self.weight
 
 
+class AtTheEnd(TimePrior):
+    def __call__(self, noise, like):
+        return torch.ones(len(like))
+
+
 def diffusion(sampler=None, schedule=None, parametrisation=None, std=STD, **options):
     parametrisation = parametrisation or Edm()
     return Diffusion(
@@ -54,8 +59,7 @@ def diffusion(sampler=None, schedule=None, parametrisation=None, std=STD, **opti
         sampler=sampler or Euler(4),
         schedule=schedule or EdmSchedule(),
         parametrisation=parametrisation,
-        increment=False,
-        **options,
+        **{"increment": False, **options},
     )
 
 
@@ -184,3 +188,17 @@ def test_the_network_is_told_of_levels_without_ambiguity():
 def test_settings_that_cannot_work_are_refused():
     with pytest.raises(ConfigError, match=r"processor.time_features=3: must be even"):
         diffusion(time_features=3)
+    with pytest.raises(ConfigError, match=r"noised_conditioning=true: .* Set processor.increment=false"):
+        diffusion(noised_conditioning=True, increment=True)
+
+
+@torch.no_grad()
+def test_an_increment_in_training_leads_from_the_noised_past():
+    processor = diffusion(schedule=EdmSchedule(1e-4, 30.0), time_prior=AtTheEnd(), increment=True, condition_noise=0.5)
+    processor.set_increment_scale(torch.tensor([2.0, 5.0]))
+    x, y = past(2), torch.randn(2, 4, 8, 12, 2)
+    processor.loss(x, y, Condition(), noise_of(2))
+    ((sigma, seen),) = processor.backbone.asked
+    target, images = (part.unflatten(1, (-1, 2)).movedim(2, -1) for part in seen.split([N_TARGETS, 6], dim=1))
+    restored = images[:, -1:] + target * (1 + sigma.reshape(-1, 1, 1, 1, 1) ** 2).sqrt() * torch.tensor([2.0, 5.0])
+    torch.testing.assert_close(restored, y, rtol=0, atol=5e-3)

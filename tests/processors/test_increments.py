@@ -1,8 +1,11 @@
+import functools
+
 import pytest
 import torch
 
 from autocast.errors import ConfigError
 from autocast.generative.noise import Noise
+from autocast.generative.priors import TimePrior
 from autocast.generative.samplers import Euler, Heun
 from autocast.nn.backbone import Backbone
 from autocast.processors.direct import Direct
@@ -25,6 +28,11 @@ class Constant(Backbone):
         assert (x.shape[1], condition.shape[1]) == (self.sizes[0], self.sizes[2])
         self.asked.append((x, condition))
         return self.value.expand(x.shape[0], self.out_channels, *x.shape[2:])
+
+
+class AtTheEnd(TimePrior):
+    def __call__(self, noise, like):
+        return torch.ones(len(like))
 
 
 def constant(value=0.0):
@@ -100,6 +108,27 @@ def test_noise_on_the_past_is_of_training_only():
     (trained, _), (sampled, _) = processor.backbone.asked
     assert float(trained[:, 8:].std().detach()) == pytest.approx(0.5, rel=0.1)
     assert (sampled[:, 8:] == 0).all()
+
+
+def test_an_increment_in_training_leads_from_the_noised_past_to_the_truth():
+    processor = FlowMatching(
+        SPECS["steps"], backbone=constant(), sampler=Euler(1), condition_noise=0.5, time_prior=AtTheEnd()
+    )
+    processor.set_increment_scale(torch.tensor([0.7, 3.0]))
+    x, y = torch.randn(2, 3, 8, 12, 2), torch.randn(2, 4, 8, 12, 2)
+    processor.loss(x, y, Condition(), NOISE)
+    ((images, _),) = processor.backbone.asked
+    target, past = (part.unflatten(1, (-1, 2)).movedim(2, -1) for part in images.split([8, 6], dim=1))
+    assert not torch.allclose(past, x)
+    torch.testing.assert_close(past[:, -1:] + target * torch.tensor([0.7, 3.0]), y)
+
+
+@pytest.mark.parametrize("make", [Direct, functools.partial(FlowMatching, sampler=Euler(1))])
+def test_noise_on_a_channel_that_never_changes_is_no_large_target(make):
+    processor = make(SPECS["steps"], backbone=constant(), increment=True, condition_noise=0.1)
+    processor.set_increment_scale(torch.tensor([0.0, 1.0]))
+    x = torch.zeros(2, 3, 8, 12, 2)
+    assert processor.loss(x, x[:, -1:].repeat(1, 4, 1, 1, 1), Condition(), NOISE) < 3
 
 
 def test_the_ends_of_the_grid_are_marked_by_kind():

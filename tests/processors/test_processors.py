@@ -31,10 +31,10 @@ TINY: dict[str, dict[str, Any]] = {
     "convnext_unet": {"width": 6, "levels": 2, "blocks": 1},
 }
 """Hyper-parameters of backbones; one that is not listed is of size xs."""
-SMALL = {"n_steps": 2, "time_features": 6, "noise_features": 7, "n_members_train": 6}
+SMALL = {"n_steps": 2, "time_features": 10, "noise_features": 9, "n_members_train": 6}
 """Settings of processors and of what is inside them, where they have these keys."""
 SPECS = {
-    "1d": EncodedSpec(3, 2, 4, (12,), (False,), n_scalars=6, boundary=("open",)),
+    "1d": EncodedSpec(3, 2, 5, (12,), (False,), n_scalars=8, boundary=("open",)),
     "2d": EncodedSpec(
         2, 3, 1, (8, 12), (True, False), n_scalars=5, n_constant_channels=7, boundary=("periodic", "wall")
     ),
@@ -42,7 +42,8 @@ SPECS = {
     "equal": EncodedSpec(4, 4, 4, (4, 4), (True, True), n_scalars=4, n_constant_channels=4),
     "frames": EncodedSpec(2, 1, 1, (8, 12), (True, False), n_frames_input=3, n_frames_output=5),
 }
-"""Sizes all different, also from the rows of a batch and from the members in training; and all the same."""
+"""Sizes all different in one and two dimensions, also from the rows of a batch, from the members in training and from
+what a network is told; and all the same."""
 INCREMENTS = ("2d", "3d", "frames")
 """Specifications with which processors forecast increments; with the others, the fields themselves."""
 N_ROWS = 4

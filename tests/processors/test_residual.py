@@ -11,6 +11,7 @@ from torch import distributed
 from autocast.errors import ConfigError
 from autocast.generative.noise import Noise
 from autocast.generative.samplers import Euler
+from autocast.layout import steps_to_channels
 from autocast.nn.backbone import Backbone
 from autocast.processors.direct import Direct
 from autocast.processors.flow_matching import FlowMatching
@@ -50,6 +51,7 @@ def residual(spec=SPEC, **options):
     options = {
         "prediction": functools.partial(Direct, backbone=constant(1.5), increment=False),
         "correction": functools.partial(FlowMatching, backbone=constant(2.0), sampler=Euler(2), increment=False),
+        "condition_noise": 0.0,
         **options,
     }
     return Residual(spec, **options)
@@ -99,6 +101,21 @@ def test_the_correction_sees_the_prediction_and_all_that_is_known():
     assert torch.equal(known[:, :9], predicted[:, :9])
     assert (known[:, 9:-1] == 1.5).all()
     assert torch.equal(known[:, -1:], predicted[:, -1:])
+
+
+def test_prediction_and_correction_see_the_same_noise_on_the_past():
+    correction = functools.partial(
+        FlowMatching, backbone=constant(2.0), sampler=Euler(2), increment=False, condition_noise=0.0
+    )
+    processor = residual(condition_noise=0.5, correction=correction)
+    x, y, condition = data()
+    processor.loss(x, y, condition, noise_of())
+    known = steps_to_channels(x)
+    (first, second), (corrected,) = processor.prediction.backbone.asked, processor.correction.backbone.asked
+    assert torch.equal(first, second)
+    past = first[:, : known.shape[1]]
+    assert float((past - known).std()) == pytest.approx(0.5, rel=0.1)
+    assert torch.equal(corrected[:, 8 : 8 + known.shape[1]], past)
 
 
 def test_the_correction_learns_what_the_prediction_leaves():

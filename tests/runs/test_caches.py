@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import types
 from collections.abc import Callable
 from copy import deepcopy
@@ -17,6 +18,7 @@ from omegaconf import OmegaConf
 
 from autocast.runs import freeze as freezing
 from autocast.runs import launch
+from autocast.runs.caches import processor_command
 from autocast.runs.compose import compose
 from autocast.runs.composer import Composer
 from autocast.runs.decision import CONTINUE, NOTHING, REPLACE
@@ -160,6 +162,45 @@ def test_a_cache_that_is_there_is_found_and_other_ones_are_added(capsys: pytest.
     reweight()
     assert make() == GOOD
     assert len(latents()) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "flags", "named"),
+    [
+        ((), {}, ""),
+        (("dtype=bfloat16",), {}, "latents="),
+        ((), {"dataset": "waves"}, "--dataset"),
+        ((), {"workdir": Path("outputs/rd/caches")}, "latents="),
+    ],
+)
+def test_the_command_that_is_told_trains_on_the_cache_that_was_made(
+    words: tuple[str, ...], flags: dict[str, Any], named: str
+):
+    Path("datasets/waves").mkdir()
+    assert make() == GOOD
+    assert make(*words, **flags) == GOOD
+    config = planned("cache-latents", *words, **flags).config
+    told = shlex.split(processor_command(config))
+    assert told[:4] == ["autocast", "processor", "--autoencoder", "outputs/rd/ae"]
+    more = told[4:]
+    assert [word for word in more if named and word.startswith(named)] == more[:1]
+    dataset = more[1] if more[:1] == ["--dataset"] else None
+    overrides = [word for word in more if word.startswith("latents=")]
+    plan = planned("processor", *overrides, autoencoder=told[3], dataset=dataset)
+    assert Path(plan.config["latents"]) == Path(config["latents"])
+    assert Path(plan.config["datamodule"]["data_path"]) == Path(config["datamodule"]["data_path"])
+
+
+def test_replacing_an_autoencoder_names_the_caches_that_go_with_it():
+    assert make() == GOOD
+    assert make("dtype=float16") == GOOD
+    request = {"workdir": AE.path, "autoencoder": None}
+    assert "it is replaced, and 2 caches of latents in it" in planned("ae", overwrite=True, **request).decision.message
+    submitted(latents()[0])
+    AE.done_file("ae", latents()[0]).unlink()
+    refused = planned("ae", overwrite=True, **request).decision
+    assert refused.exit_code == USAGE
+    assert latents()[0].removeprefix("latents-") in refused.message
 
 
 def test_a_cache_is_replaced_when_it_is_asked_for_or_gone():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from autocast.nn.backbone import Backbone
 from autocast.nn.convolution import Convolution
 from autocast.processors.direct import Direct
 from autocast.training.gate import report
+from autocast.training.gate.blocks import check_blocks
 from autocast.training.gate.duration import HOUR, count_batches, is_long, may_be_long
 from autocast.training.gate.gate import check_model
 from autocast.training.gate.gradients import check_gradients
@@ -170,6 +172,13 @@ def test_a_detached_branch_is_found() -> None:
 
 def test_a_block_that_has_gradients_but_adds_nothing_is_found() -> None:
     assert failures(defective("cancelled")).keys() == {report.BLOCKS}
+
+
+def test_blocks_that_there_was_no_time_for_are_a_warning() -> None:
+    subject = Subject.of(defective("cancelled"), batch_of(), "cpu").alone()
+    found = check_blocks(subject, subject, seconds=-1.0)
+    assert found.result == WARNING
+    assert re.match(r"0 of (\d+) blocks; no time for \1 more", found.figure)
 
 
 def test_cancellation_in_bfloat16_is_found_with_its_place() -> None:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from autocast.training.gate.calls import output_changed
-from autocast.training.gate.report import BLOCKS, FAILED, PASSED, CheckResult, listed
+from autocast.training.gate.report import BLOCKS, FAILED, PASSED, WARNING, CheckResult, listed
 from autocast.training.gate.subject import SEED, Subject, changed_in_place
 
 STRENGTHS = (1.0, 1e3, 1e6)
 """Sizes of a disturbance, relative to what is disturbed; the large ones are for blocks behind a nearly shut gate."""
 NO_LIMIT = float("inf")
+SLOW = "All blocks can be looked at in time on a GPU, or at a smaller size."
 
 
 def check_blocks(subject: Subject, trained: Subject, *, seconds: float = NO_LIMIT) -> CheckResult:
@@ -42,10 +43,11 @@ def check_blocks(subject: Subject, trained: Subject, *, seconds: float = NO_LIMI
         if why:
             names[name] = why
     names = _without_shut(names, trained)
-    left = len(outer) + len(inner) - n_seen
-    unseen = f"; no time for {left} more, whose gradients were looked at" if left else ""
+    total = len(outer) + len(inner)
+    unseen = f"; no time for {total - n_seen} more, whose gradients were looked at" if n_seen < total else ""
     if not names:
-        return CheckResult(BLOCKS, PASSED, f"{n_seen} of {n_seen} blocks{unseen}")
+        figure = f"{n_seen} of {total} blocks{unseen}"
+        return CheckResult(BLOCKS, WARNING, figure, SLOW) if unseen else CheckResult(BLOCKS, PASSED, figure)
     told = [f"{name} ({why})" for name, why in _outermost(names).items()]
     figure = f"the loss does not notice {listed(told)}{unseen}"
     advice = "Use what it computes, or remove it: it costs time and changes nothing."
