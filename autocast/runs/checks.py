@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,8 +28,11 @@ from autocast.runs.problems import Problem, did_you_mean, nearest
 from autocast.runs.signatures import UNKNOWN_DEFAULT, Parameter, Signature, Signatures
 from autocast.runs.sources import NoSourceError, NoSuchTargetError
 from autocast.runs.spine import ROOTS, SECTIONS, dataclass_name
+from autocast.runs.walltime import budget_seconds
 
 SPECIAL = ("_target_", "_partial_", "_convert_", "_recursive_")
+OWN: dict[str, Callable[[Any], Any]] = {"trainer.budget": budget_seconds}
+"""Keys of leaves that are taken out before these are constructed, and what reads them."""
 REMEDIES = {"datamodule.data_path": "--dataset DIR or datamodule.data_path=DIR"}
 """How to give a missing value, where there is more to say than its key."""
 SECRET_ASSIGNED = re.compile(r"""(?i)\b\w*(?:KEY|TOKEN|SECRET|PASSWORD)=["']?[^\s"'$`(]""")
@@ -151,6 +154,9 @@ class Checker:
         for key, value in values.items():
             if key in SPECIAL:
                 continue
+            if _join(path, key) in OWN:
+                self._check_own(_join(path, key), value)
+                continue
             parameter = signature.parameters.get(key)
             if parameter is None and not signature.is_open:
                 names = [name for name in signature.settable(values) if not name.startswith("_")]
@@ -162,6 +168,12 @@ class Checker:
         for name, parameter in signature.parameters.items():
             if needs_all and parameter.required and name not in values:
                 self._add_missing(_join(path, name))
+
+    def _check_own(self, path: str, value: Any) -> None:
+        try:
+            OWN[path](value)
+        except ValueError as error:
+            self._add(path, f"{error}.")
 
     def _check_value(self, path: str, value: Any, parameter: Parameter) -> None:
         entries = entry_type(parameter.annotation)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,17 @@ from autocast.runs.console import ago, aligned
 from autocast.runs.directory import ABSENT, DONE, EVAL, TRAIN, RunDirectory, is_cache
 from autocast.runs.identity import differences, is_under
 from autocast.runs.request import Request
+from autocast.runs.walltime import budget_seconds
 from autocast.runs.watch.status import ACTIVE, UNKNOWN, Stage, statuses
 from autocast.runs.watch.verdicts import CANCELLED
 
 START, REPLACE, CONTINUE, EXTEND, NOTHING, REFUSE = "start", "replace", "continue", "extend", "nothing", "refuse"
-LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
+LENGTHS: dict[str, Callable[[Any], Any]] = {
+    "trainer.max_epochs": lambda n: n,
+    "trainer.max_steps": lambda n: n,
+    "trainer.budget": budget_seconds,
+}
+"""Keys that a longer run has more of, and what reads them as numbers."""
 FIXED_BY_THE_START = (
     "model",
     "optimizer",
@@ -230,7 +236,7 @@ def last_progress(directory: RunDirectory, kind: str) -> str:
     return "its last checkpoint"
 
 
-def is_longer(old: int | None, new: int | None) -> bool:
+def is_longer(old: float | None, new: float | None) -> bool:
     """Whether a new length is more than the old one; None and -1 are without end."""
     endless = (None, -1)
     return old not in endless and (new in endless or (new or 0) > (old or 0))
@@ -245,7 +251,8 @@ def _continued(found: Found, saved: Mapping[str, Any], config: Mapping[str, Any]
     at = f"continued from {progress}" if last else "without a checkpoint: it starts again"
     if not found.finished:
         return Decision(CONTINUE, found.directory, f"{found}; {at}", resume_from=last)
-    longer = [f"{key} {old} -> {new}" for key, (old, new) in changed.items() if key in LENGTHS and is_longer(old, new)]
+    known = ((key, LENGTHS[key], old, new) for key, (old, new) in changed.items() if key in LENGTHS)
+    longer = [f"{key} {old} -> {new}" for key, read, old, new in known if is_longer(read(old), read(new))]
     if not longer:
         return _complete(found, saved)
     return Decision(EXTEND, found.directory, f"{found}; {at}, {', '.join(longer)}", resume_from=last)
@@ -295,8 +302,16 @@ def _continue_it(found: Found, saved: Mapping[str, Any]) -> tuple[str, str]:
     command = f"autocast {found.kind} --resume-from {found.directory.quoted}"
     if not found.finished:
         return "continue it", command
-    epochs = saved.get("trainer", {}).get("max_epochs")  # a config that was edited by hand may lack it
-    return "continue it", f"{command} trainer.max_epochs={2 * epochs if isinstance(epochs, int) else 'N'}"
+    return "continue it", f"{command} {_twice_as_long(saved.get('trainer', {}))}"
+
+
+def _twice_as_long(trainer: Mapping[str, Any]) -> str:
+    """The override for it; a config that was edited by hand may lack all of these."""
+    for key in ("max_epochs", "max_steps"):
+        if isinstance(n := trainer.get(key), int) and n > 0:
+            return f"trainer.{key}={2 * n}"
+    seconds = budget_seconds(trainer.get("budget"))
+    return f"trainer.budget={2 * seconds / 60:g}m" if seconds else "trainer.max_epochs=N"
 
 
 def ways_on(directory: RunDirectory) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Lengths of time as SLURM and Lightning write them."""
+"""Lengths of time as SLURM and Lightning write them, and as people do."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from autocast.runs.ranks import job_id
 
 SLURM_FORMATS = "minutes (90), 12:00:00, 1-12:00:00"
 UNLIMITED = ("unlimited", "infinite")
+BUDGET_FORMATS = "12h, 90m, 45s, 1d12h, 12:00:00"
+UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 def slurm_seconds(time: str | int) -> float:
@@ -52,13 +54,34 @@ def trainer_seconds(max_time: Any) -> float | None:
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
+def budget_seconds(budget: Any) -> float | None:
+    """Seconds of a `trainer.budget`; None where there is none.
+
+    Raises:
+        ValueError: It is no length of time, or has no unit.
+    """
+    if budget is None:
+        return None
+    text = str(budget).strip()
+    if re.fullmatch(r"(\d+-)?\d+:\d+:\d+", text):
+        seconds = slurm_seconds(text)
+    elif re.fullmatch(r"(?=.)" + "".join(rf"(\d+(\.\d+)?{unit})?" for unit in UNITS), text):
+        seconds = sum(float(n) * UNITS[unit] for n, unit in re.findall(r"([\d.]+)([dhms])", text))
+    else:
+        seconds = 0.0
+    if seconds <= 0:
+        raise ValueError(f"{text}: not a length of time. Accepted: {BUDGET_FORMATS}")
+    return seconds
+
+
 def longest_training(config: Mapping[str, Any]) -> float:
     """Seconds after which a training ends, whatever it has reached; infinity where nothing says so.
 
     The time limit of a job that is started again when it is reached says nothing.
     """
-    limit = trainer_seconds(config["trainer"]["max_time"])
+    limits = (trainer_seconds(config["trainer"]["max_time"]), budget_seconds(config["trainer"].get("budget")))
     cluster = config.get("cluster") or {}
     once = job_id() is not None and (not cluster.get("requeue", True) or cluster.get("max_attempts") == 1)
     attempt = cluster.get("time") if once else None
-    return min(math.inf if limit is None else limit, math.inf if attempt is None else slurm_seconds(attempt))
+    known = [limit for limit in limits if limit is not None]
+    return min([math.inf, *known, *([] if attempt is None else [slurm_seconds(attempt)])])

@@ -20,6 +20,7 @@ from torch import nn
 from autocast.signals import StoppedError, StopRequest
 from autocast.training.agreement import Agreement
 from autocast.training.best import BestObjective
+from autocast.training.budget import Budget
 from autocast.training.checkpoints import (
     AtomicCheckpointIO,
     Checkpoints,
@@ -53,6 +54,8 @@ class Recipe:
     """By name: trackers beside `metrics.jsonl` and `metrics.csv`, which are always written."""
     checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     augment: Augmentation | None = None
+    budget: float | None = None
+    """Seconds of the whole run, over restarts; None is no limit."""
     curriculum: Curriculum | None = None
     """How many windows of the batches are trained on; None is all."""
     seed: int = 42
@@ -139,18 +142,21 @@ def fit(
     stop = stop or StopRequest()
     best = BestObjective()
     log = MetricsLog(MetricsFile(destination.directory), best, on_event)
+    agreement = Agreement()
+    budget = Budget(recipe.budget, agreement) if recipe.budget is not None else None
     module = TrainingModule(
         model,
         optimizer=recipe.optimizer,
         lr_scheduler=recipe.lr_scheduler,
+        budget=budget,
         seed=recipe.seed,
         augment=recipe.augment,
         curriculum=recipe.curriculum,
         record=destination.record(),
     )
-    own = _own_callbacks(recipe.checkpoint, destination, display, on_event, stop, best, log)
+    own = _own_callbacks(recipe.checkpoint, destination, display, on_event, stop, best, log, agreement)
     with nullcontext() if verbose else quiet():
-        trainer = _build_trainer(recipe, destination, own)
+        trainer = _build_trainer(recipe, destination, [agreement, *([budget] if budget else [])], own)
         with _tracked(trainer.loggers, destination.config):
             _run(trainer, module, datamodule, stop, resume_from)
     return _summarise(trainer, best, log, destination)
@@ -164,9 +170,9 @@ def _own_callbacks(
     stop: StopRequest,
     best: BestObjective,
     log: MetricsLog,
+    agreement: Agreement,
 ) -> list[Callback]:
-    """In the order in which they look at a step: all ranks agree first, and what is saved comes last."""
-    agreement = Agreement()
+    """In the order in which they look at a step: what is saved comes last."""
     checkpoints = Checkpoints(
         destination.checkpoints_dir,
         destination.main_file,
@@ -177,7 +183,6 @@ def _own_callbacks(
         on_event=on_event,
     )
     return [
-        agreement,
         ResumeNotice(display, on_event),
         DivergenceGuard(agreement),
         DataPosition(),
@@ -188,12 +193,13 @@ def _own_callbacks(
     ]
 
 
-def _build_trainer(recipe: Recipe, destination: Destination, own: list[Callback]) -> L.Trainer:
-    """Averaging goes first: what the others see and save is then the average after the step."""
+def _build_trainer(recipe: Recipe, destination: Destination, first: list[Callback], own: list[Callback]) -> L.Trainer:
+    """The ranks agree first, on their clocks too; averaging goes before the others: what they see and save is then the
+    average after the step."""
     given = sorted(recipe.callbacks.values(), key=lambda callback: not isinstance(callback, WeightAveraging))
     destination.directory.mkdir(parents=True, exist_ok=True)
     return recipe.trainer(
-        callbacks=[*given, *own],
+        callbacks=[*first, *given, *own],
         logger=list(recipe.loggers.values()),
         default_root_dir=destination.directory,
         plugins=[AtomicCheckpointIO(), *_environment()],

@@ -14,12 +14,13 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from autocast.data.sampler import EpochSampler
 from autocast.errors import ConfigError
 from autocast.generative.noise import Noise
+from autocast.training.budget import Budget
 from autocast.training.curriculum import Curriculum
-from autocast.training.optimizers import count_total_steps, refresh_rates
+from autocast.training.optimizers import Length, count_total_steps, refresh_rates
 from autocast.types import Batch
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
-MakeScheduler = Callable[[Optimizer, float], LRScheduler]
+MakeScheduler = Callable[[Optimizer, Length], LRScheduler]
 Augmentation = Callable[[Batch, Noise], Batch]
 
 # What numbers are drawn for, after the seed in their keys. A rollout's keys, (seed, trajectory, member), have in its
@@ -53,6 +54,7 @@ class TrainingModule(L.LightningModule):
         model: A `Trainable`; its weights are `model.*` in checkpoints.
         optimizer: Makes the optimiser from the parameters that require a gradient.
         lr_scheduler: Makes the schedule from the optimiser and the number of steps in all.
+        budget: Estimates the number of steps where time bounds the run.
         seed: Of the noise and of the augmentations.
         augment: Changes a training batch, on the device, with a stream of random numbers for each sample.
         curriculum: Training batches are cut to so many windows of the model's `n_steps_output`; None leaves all.
@@ -68,6 +70,7 @@ class TrainingModule(L.LightningModule):
         *,
         optimizer: MakeOptimizer,
         lr_scheduler: MakeScheduler | None = None,
+        budget: Budget | None = None,
         seed: int = 42,
         augment: Augmentation | None = None,
         curriculum: Curriculum | None = None,
@@ -78,6 +81,7 @@ class TrainingModule(L.LightningModule):
         self.model = model
         self.make_optimizer = optimizer
         self.make_scheduler = lr_scheduler
+        self.budget = budget
         self.seed = seed
         self.augment = augment
         self.curriculum = curriculum
@@ -85,8 +89,8 @@ class TrainingModule(L.LightningModule):
         self.n_score_batches = n_score_batches
         self.max_steps = math.inf
         self.repeats_batches = False
-        self.total_steps = math.inf
-        """Optimiser steps of the whole run, known once it starts."""
+        self.planned_steps = math.inf
+        """Optimiser steps of the whole run by the limits of epochs and steps, known once it starts."""
         self._n_rows_before = 0
 
     def setup(self, stage: str) -> None:  # noqa: ARG002
@@ -106,12 +110,16 @@ class TrainingModule(L.LightningModule):
             raise ConfigError(
                 f"model: {type(self.model).__name__} has no trainable parameter, so nothing can be learnt"
             )
-        self.total_steps = min(count_total_steps(self.trainer), self.max_steps)
+        self.planned_steps = min(count_total_steps(self.trainer), self.max_steps)
         optimizer = self.make_optimizer(parameters)
         if self.make_scheduler is None:
             return optimizer
         scheduler = self.make_scheduler(optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def total_steps(self, step: int) -> float:
+        """Optimiser steps of the whole run, as they look at a step."""
+        return self.planned_steps if self.budget is None else min(self.planned_steps, self.budget.total_steps(step))
 
     def on_train_start(self) -> None:
         scheduler = self.lr_schedulers()
@@ -154,7 +162,7 @@ class TrainingModule(L.LightningModule):
         self.log_dict(means, on_step=False, on_epoch=True, logger=False, **options)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["autocast"] = {**self.record, "total_steps": self.total_steps}
+        checkpoint["autocast"] = {**self.record, "total_steps": self.planned_steps}
 
     def _stop_at_limit(self) -> None:
         """Lightning then validates and ends the epoch."""

@@ -1,4 +1,8 @@
-"""Learning-rate schedules: pure functions of the optimiser step and of the number of steps in all."""
+"""Learning-rate schedules: pure functions of the optimiser step and of the number of steps in all.
+
+That number is a function of the step: constant where steps or epochs bound a run; where its time does, an estimate that
+becomes exact at the end.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,12 @@ import lightning as L
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+Length = Callable[[int], float]
+"""The number of optimiser steps of the whole run, at a step; infinite where nothing bounds it."""
+
 
 def warmup_cosine(
-    optimizer: Optimizer, total_steps: float, *, warmup_steps: int = 50, final_fraction: float = 0.01
+    optimizer: Optimizer, total_steps: Length, *, warmup_steps: int = 50, final_fraction: float = 0.01
 ) -> LambdaLR:
     r"""Linear warm-up, then half a cosine.
 
@@ -23,26 +30,29 @@ def warmup_cosine(
 
     Args:
         optimizer: Its learning rate is the highest one of the schedule.
-        total_steps: $S$; infinite where nothing but time bounds the run, and then the rate stays constant.
+        total_steps: $S$; where it is infinite the rate stays constant.
         warmup_steps: $w$, cut to a fifth of $S$ in shorter runs.
         final_fraction: $f$
     """
-    warmup = min(warmup_steps, int(total_steps / 5)) if math.isfinite(total_steps) else warmup_steps
 
     def factor(step: int) -> float:
+        total = total_steps(step)
+        warmup = _warmup(warmup_steps, total)
         if step < warmup:
             return (step + 1) / warmup
-        progress = min((step - warmup) / max(total_steps - warmup, 1), 1.0)
+        progress = min((step - warmup) / max(total - warmup, 1), 1.0)
         return final_fraction + (1 - final_fraction) * (1 + math.cos(math.pi * progress)) / 2
 
     return LambdaLR(optimizer, factor)
 
 
-def warmup_constant(optimizer: Optimizer, total_steps: float, *, warmup_steps: int = 50) -> LambdaLR:
+def warmup_constant(optimizer: Optimizer, total_steps: Length, *, warmup_steps: int = 50) -> LambdaLR:
     """Linear warm-up, then the optimiser's rate to the end; `total_steps` only cuts the warm-up of short runs."""
-    warmup = min(warmup_steps, int(total_steps / 5)) if math.isfinite(total_steps) else warmup_steps
-    factor: Callable[[int], float] = lambda step: min((step + 1) / max(warmup, 1), 1.0)  # noqa: E731
-    return LambdaLR(optimizer, factor)
+    return LambdaLR(optimizer, lambda step: min((step + 1) / max(_warmup(warmup_steps, total_steps(step)), 1), 1.0))
+
+
+def _warmup(warmup_steps: int, total_steps: float) -> int:
+    return min(warmup_steps, int(total_steps / 5)) if math.isfinite(total_steps) else warmup_steps
 
 
 def refresh_rates(scheduler: LambdaLR) -> None:

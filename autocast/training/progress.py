@@ -99,7 +99,6 @@ class Progress(Callback):
         self.display = display
         self.best = best
         self.log_of_metrics = log
-        self.total_steps = math.inf
         self._live: Live | None = None
         self._throughput = Throughput()
         self._started = self._refreshed = self._loss_read = 0.0
@@ -109,7 +108,6 @@ class Progress(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self._started = time.monotonic()
         self._first_step = self._seen_step = trainer.global_step
-        self.total_steps = pl_module.total_steps
         if self.display.live and trainer.is_global_zero:
             self._live = Live(console=self.display.console, auto_refresh=False)
             self._live.start()
@@ -166,10 +164,11 @@ class Progress(Callback):
         self._live.update(self._bar(trainer, epoch or trainer.current_epoch + 1, note), refresh=True)
 
     def _bar(self, trainer: L.Trainer, epoch: int, note: str) -> Group:
-        known = math.isfinite(self.total_steps)
+        total = _total_steps(trainer)
+        known = math.isfinite(total)
         length = min(LONGEST_BAR, max(SHORTEST_BAR, self.display.console.width - ROOM_FOR_SPEED))
-        bar = ProgressBar(total=self.total_steps if known else None, completed=trainer.global_step, width=length)
-        percent = f"{100 * trainer.global_step / self.total_steps:.0f} %" if known else ""
+        bar = ProgressBar(total=total if known else None, completed=trainer.global_step, width=length)
+        percent = f"{100 * trainer.global_step / total:.0f} %" if known else ""
         speed = self._speed(trainer)
         wide = self.display.console.width >= WIDE
         row = Table.grid(padding=(0, 1))
@@ -191,10 +190,10 @@ class Progress(Callback):
         return " · ".join(part for part in parts if part)
 
     def _eta(self, trainer: L.Trainer) -> str:
-        done = trainer.global_step - self._first_step
-        if done == 0 or not math.isfinite(self.total_steps):
+        done, total = trainer.global_step - self._first_step, _total_steps(trainer)
+        if done == 0 or not math.isfinite(total):
             return ""
-        seconds = (time.monotonic() - self._started) / done * (self.total_steps - trainer.global_step)
+        seconds = (time.monotonic() - self._started) / done * (total - trainer.global_step)
         return f"ETA {_duration(seconds)}"
 
     def _loss_text(self) -> str:
@@ -209,6 +208,11 @@ class Progress(Callback):
         objective = float(trainer.callback_metrics[MONITOR])
         best = "best" if objective == self.best.objective else f"best {self.best.objective:.4g}"
         return f"{MONITOR} {objective:.4g} ({best}, epoch {self.best.epoch})"
+
+
+def _total_steps(trainer: L.Trainer) -> float:
+    module: Any = trainer.lightning_module
+    return module.total_steps(trainer.global_step)
 
 
 def peak_memory(trainer: L.Trainer) -> int:

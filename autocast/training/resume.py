@@ -37,13 +37,14 @@ class ResumeNotice(Callback):
         of = "" if trainer.max_epochs in (None, -1) else f" of {trainer.max_epochs}"
         self.display.line(f"resumed from {trainer.ckpt_path}: epoch {epoch}{of}, after step {step:,}")
         self.on_event("resumed", {"file": str(trainer.ckpt_path), "epoch": epoch, "step": step})
-        if self._steps_before is not None and self._steps_before != pl_module.total_steps:
+        if self._steps_before is not None and self._steps_before != pl_module.planned_steps:
             self._announce_stretched_schedule(pl_module)
 
     def _announce_stretched_schedule(self, pl_module: Any) -> None:
+        steps, before = pl_module.planned_steps, self._steps_before
         text = (
-            f"the learning-rate schedule now spans {pl_module.total_steps:,} steps instead of {self._steps_before:,}: "
-            f"the rate goes on from where the longer schedule is, not from {self._rate_before:.3g}"
+            f"the learning-rate schedule now spans {steps:,} steps instead of {before:,}: the rate goes on from where "
+            f"the longer schedule is, not from {self._rate_before:.3g}"
         )
         self.display.line(f"note: {text}")
         self.on_event("note", {"text": text})

@@ -272,6 +272,39 @@ def test_resuming_a_finished_run_says_so(run: Run, capsys: pytest.CaptureFixture
     assert "finished ae run" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "longer", "said"),
+    [
+        (("trainer.budget=30m",), "trainer.budget=1h", "trainer.budget 30m -> 1h"),
+        (("trainer.max_epochs=-1", "trainer.max_steps=70"), "trainer.max_steps=80", "trainer.max_steps 70 -> 80"),
+    ],
+)
+def test_more_time_or_steps_extend_a_finished_run(
+    run: Run, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], longer: str, said: str
+):
+    run("ae", *words)
+    assert run("ae", *words, longer, resume_from="rd/00") == 0
+    assert said in capsys.readouterr().out
+    assert run("ae", *words, longer.replace("1h", "20m").replace("80", "60"), resume_from="rd/00") == 0
+    assert "Nothing was started." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (("trainer.max_epochs=-1", "trainer.max_steps=70"), "trainer.max_steps=140"),
+        (("trainer.max_epochs=-1", "trainer.budget=90m"), "trainer.budget=180m"),
+        (("trainer.max_epochs=-1",), "trainer.max_epochs=N"),
+    ],
+)
+def test_how_to_train_longer_is_told_in_what_bounds_the_run(
+    run: Run, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], remedy: str
+):
+    run("ae", *words)
+    assert run("ae", *words) == 0
+    assert f"autocast ae --resume-from outputs/rd/00 {remedy}" in capsys.readouterr().out
+
+
 def test_more_epochs_extend_a_finished_run(run: Run, capsys: pytest.CaptureFixture[str]):
     run("ae")
     uid = HERE.run_record("ae", "train")["uid"]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from autocast.runs.walltime import longest_training, slurm_seconds, trainer_seconds
+from autocast.runs.walltime import budget_seconds, longest_training, slurm_seconds, trainer_seconds
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,34 @@ def test_what_is_no_time_is_refused_with_the_formats(text):
 )
 def test_the_formats_of_the_trainer(max_time, seconds):
     assert trainer_seconds(max_time) == seconds
+
+
+@pytest.mark.parametrize(
+    ("budget", "seconds"),
+    [
+        (None, None),
+        ("12h", 43200),
+        ("90m", 5400),
+        ("1.5h", 5400),
+        ("1d12h", 129600),
+        ("2h30m5s", 9005),
+        ("12:00:00", 43200),
+        ("1-00:00:01", 86401),
+    ],
+)
+def test_the_formats_of_a_budget(budget, seconds):
+    assert budget_seconds(budget) == seconds
+
+
+@pytest.mark.parametrize("budget", [90, "90", "", "12 hours", "0h", "h", "-1h", "1h2d", "1:30"])
+def test_a_budget_without_a_unit_is_refused_with_the_formats(budget):
+    with pytest.raises(ValueError, match=r"not a length of time. Accepted: 12h, 90m"):
+        budget_seconds(budget)
+
+
+def test_a_budget_ends_a_training_as_well():
+    config = {"trainer": {"max_time": "00:02:00:00", "budget": "90m"}}
+    assert longest_training(config) == 5400
 
 
 @pytest.mark.parametrize(

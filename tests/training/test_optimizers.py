@@ -10,7 +10,7 @@ from autocast.training.optimizers import warmup_constant, warmup_cosine
 
 def rates(make, total_steps, **options):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
-    scheduler = make(optimizer, total_steps, **options)
+    scheduler = make(optimizer, lambda step: total_steps, **options)
     found = []
     for _ in range(int(min(total_steps, 200))):
         found.append(optimizer.param_groups[0]["lr"])
@@ -44,7 +44,7 @@ def test_very_short_runs_have_a_schedule(n):
 
 def test_the_state_holds_no_function():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    assert warmup_cosine(optimizer, 10).state_dict()["lr_lambdas"] == [None]
+    assert warmup_cosine(optimizer, lambda step: 10).state_dict()["lr_lambdas"] == [None]
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
