@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 from autocast.runs.caches import processor_command
 from autocast.runs.console import Screen, file_size
 from autocast.runs.job import Job, Outcome
+from autocast.runs.provenance import command_line
+from autocast.runs.ranks import count_devices
+from autocast.runs.walltime import budget_seconds
 
 if TYPE_CHECKING:
     from autocast.autoencoders.latent_moments import LatentStatistics
@@ -22,11 +25,13 @@ if TYPE_CHECKING:
     from autocast.evaluation.result import EvaluationResult
     from autocast.evaluation.settings import EvaluationSettings
     from autocast.evaluation.verdict import Finding
+    from autocast.training.estimate import Cost
     from autocast.training.fit import FitSummary
     from autocast.training.gate.report import GateReport
     from autocast.training.progress import Display
 
 Rows = list[tuple[str, str]]
+DAY = 24 * 3600.0
 MARKS = {"good": "✓", "warn": "!", "bad": "✗"}
 
 
@@ -117,6 +122,63 @@ def checked(report: GateReport) -> Outcome:
         rows.append((found.check, f"{found.result:<8} {found.figure}"))
         rows += [("", f"{'':<8} {found.advice}")] if found.advice else []
     return Outcome(report.to_dict(), [*rows, ("in all", report.summary)])
+
+
+def estimated(job: Job, cost: Cost) -> Outcome:
+    """What a training will cost: for its budget where it has one, else for its epochs or steps."""
+    config = job.config
+    trainer, every = config["trainer"], config["trainer"]["check_val_every_n_epoch"] or 1
+    n_devices = (count_devices(trainer["devices"]) or 1) * trainer["num_nodes"]
+    budget = budget_seconds(trainer.get("budget"))
+    limits = [cost.epochs(budget * n_devices, every)] if budget else []
+    limits += [trainer["max_epochs"]] if trainer["max_epochs"] not in (None, -1) else []
+    limits += [trainer["max_steps"] / cost.steps_per_epoch] if trainer["max_steps"] != -1 else []
+    n_epochs = min(limits, default=cost.epochs(DAY, every))
+    hours = cost.hours(n_epochs, every)
+    disk = cost.disk(n_epochs, config["checkpoint"]["every_n_epochs"])
+    n_samples = config["datamodule"]["batch_size"] * trainer["accumulate_grad_batches"]
+    speed = f"{cost.seconds_per_step:.3g} s · {n_samples / cost.seconds_per_step:.0f} samples/s"
+    ends = cost.seconds_per_validation + cost.seconds_per_ending
+    on = f" on {n_devices} devices at best" if n_devices > 1 else ""
+    rows = [
+        ("step", f"{speed} (mean of {cost.n_timed}, {_device(config)})"),
+        (
+            "epoch",
+            f"{_count(cost.steps_per_epoch, 'step')} · {cost.seconds_per_epoch():.3g} s, "
+            f"{ends:.2g} s of it for validation and checkpoint",
+        ),
+        ("memory", f"{file_size(cost.peak_memory)} at most"),
+        (
+            "in all",
+            f"{n_epochs:,.4g} epochs · {n_epochs * cost.steps_per_epoch:,.0f} steps · {_hours(hours / n_devices)}{on}",
+        ),
+        ("costs", f"{hours:.3g} device hours · {file_size(disk)} of checkpoints of {file_size(cost.checkpoint_bytes)}"),
+    ]
+    figures = {
+        "seconds_per_step": cost.seconds_per_step,
+        "seconds_per_epoch": cost.seconds_per_epoch(every),
+        "steps_per_epoch": cost.steps_per_epoch,
+        "peak_memory": cost.peak_memory,
+        "checkpoint_bytes": cost.checkpoint_bytes,
+        "epochs": n_epochs,
+        "hours": hours / n_devices,
+        "device_hours": hours,
+        "disk_bytes": round(disk),
+    }
+    return Outcome(figures, rows, _without_estimate(bounded=bool(limits)))
+
+
+def _without_estimate(*, bounded: bool) -> str:
+    """The command that really trains; a run that nothing bounds gets the day that was counted with."""
+    words = [word for word in command_line() if word not in ("--estimate", "--json")]
+    return shlex.join([*words, *([] if bounded else ["trainer.budget=24h"])])
+
+
+def _hours(hours: float) -> str:
+    """`34 s`, `12 min`, `5.3 h`"""
+    if hours < 1 / 30:
+        return f"{3600 * hours:.0f} s"
+    return f"{60 * hours:.0f} min" if hours < 2 else f"{hours:.1f} h"
 
 
 def evaluation(model: Any, datamodule: FieldDataModule, settings: EvaluationSettings, device: str) -> Rows:

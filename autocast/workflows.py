@@ -5,6 +5,7 @@ Nothing heavy is imported before a verb runs, so that checks and dry runs need n
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from autocast.training.fit import Recipe
 
 __all__ = [
-    "cache_latents", "check", "data_digest", "evaluate", "forecast", "inspect", "load_model", "preflight", "simulate",
-    "train_autoencoder", "train_epd", "train_processor",
+    "cache_latents", "check", "data_digest", "estimate", "evaluate", "forecast", "inspect", "load_model", "preflight",
+    "simulate", "train_autoencoder", "train_epd", "train_processor",
 ]  # fmt: skip
 
 
@@ -81,6 +82,15 @@ def check(job: Job) -> Outcome:
     made = start(job)
     device = _device(job.config["trainer"]["accelerator"])
     return panels.checked(gatekeeper.examine(made.model, made.datamodule, device=device))
+
+
+def estimate(job: Job) -> Outcome:
+    """What a training will cost, from some steps of it; nothing of them is kept."""
+    from autocast.training.estimate import measure
+
+    made = start(job)
+    recipe = _recipe(job, made.datamodule, made.pictured)
+    return panels.estimated(job, measure(made.model, made.datamodule, recipe, job.config["trainer"]))
 
 
 def evaluate(job: Job) -> Outcome:
@@ -197,7 +207,7 @@ def _train(job: Job, made: Start) -> Outcome:
     summary = fit(
         model,
         datamodule,
-        _recipe(job, datamodule, pictured),
+        dataclasses.replace(_recipe(job, datamodule, pictured), loggers=_loggers(job)),
         destination,
         resume_from=resume_from,
         stop=job.stop,
@@ -232,6 +242,7 @@ def _measure_latents(job: Job, datamodule: FieldDataModule, outcome: Outcome) ->
 
 
 def _recipe(job: Job, datamodule: FieldDataModule, pictured: FieldDataModule) -> Recipe:
+    """Without trackers, which belong to a run."""
     from autocast.evaluation.samples import draw_samples
     from autocast.training.checkpoints import CheckpointSettings
     from autocast.training.fit import Recipe
@@ -247,7 +258,6 @@ def _recipe(job: Job, datamodule: FieldDataModule, pictured: FieldDataModule) ->
         optimizer=functools.partial(build(optimizer["algorithm"]), lr=optimizer["learning_rate"]),
         lr_scheduler=build(optimizer["lr_scheduler"]) if optimizer["lr_scheduler"] else None,
         callbacks={**callbacks, "samples": Samples(draw, checkpoint.every_n_epochs or 10)},
-        loggers=_loggers(job),
         checkpoint=checkpoint,
         augment=datamodule.augmentation,
         budget=budget_seconds(config["trainer"].get("budget")),  # an older config lacks it

@@ -7,13 +7,14 @@ import typer
 from autocast.cli import options
 from autocast.cli.building import build
 
+OF_TRAININGS = ("check", "estimate", "resume_from", "no_resume", "init_from", "preset")
 USELESS = {
     "ae": ("autoencoder", "single_allocation"),
-    "cache-latents": ("check", "resume_from", "no_resume", "init_from", "preset", "single_allocation"),
+    "cache-latents": (*OF_TRAININGS, "single_allocation"),
     "processor": ("single_allocation",),
     "epd": ("single_allocation",),
     "train-eval": (),
-    "eval": ("check", "autoencoder", "resume_from", "no_resume", "init_from", "preset", "single_allocation"),
+    "eval": (*OF_TRAININGS, "autoencoder", "single_allocation"),
 }
 """Options that a command has no use for."""
 
@@ -41,6 +42,7 @@ def start(
     detach: options.Detach = False,
     dry_run: options.DryRun = False,
     check: options.Check = False,
+    estimate: options.Estimate = False,
     json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -69,6 +71,7 @@ def start(
         detach=detach,
         dry_run=dry_run,
         check=check,
+        estimate=estimate,
         json=json,
         verbose=verbose,
     )

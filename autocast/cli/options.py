@@ -141,6 +141,12 @@ Check = Annotated[
     bool,
     typer.Option("--check", help="The sanity gate alone: can this model learn? Writes no run.", rich_help_panel=HOW),
 ]
+Estimate = Annotated[
+    bool,
+    typer.Option(
+        "--estimate", help="What the training will cost, from some steps of it. Writes no run.", rich_help_panel=HOW
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.", rich_help_panel=HOW)]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="With --dry-run: the whole config.", rich_help_panel=HOW)

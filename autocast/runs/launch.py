@@ -12,7 +12,6 @@ from typing import Any
 
 from autocast.errors import AutocastError
 from autocast.runs import ranks
-from autocast.runs.checking import check
 from autocast.runs.compose import compose, compose_defaults
 from autocast.runs.console import Screen
 from autocast.runs.decision import NOTHING, ways_on
@@ -23,6 +22,7 @@ from autocast.runs.exits import DONE, INTERRUPTED, USAGE, tell
 from autocast.runs.freeze import freeze
 from autocast.runs.job import AND
 from autocast.runs.local import detach, needs_torchrun, run_with_torchrun
+from autocast.runs.looks import look
 from autocast.runs.plan import Checker, Plan, Preparation, prepare
 from autocast.runs.problems import Problem
 from autocast.runs.reopen import reopen
@@ -82,8 +82,8 @@ def carry_out(request: Request, preparation: Preparation, checker: Checker, scre
         return _tell_problems(preparation, screen)
     if request.dry_run:
         return show(request, preparation, checker, screen)
-    if request.check:
-        return check(preparation.plans[0], screen)
+    if request.check or request.estimate:
+        return look(preparation.plans[0], screen, "check" if request.check else "estimate")
     gc.enable()  # the command line was read without it, and this may take days
     told = [_tell_decision(plan, screen) for plan in preparation.plans]
     standing = [document for document in told if document]

@@ -53,7 +53,7 @@ CheckCluster = Callable[[Sequence[Mapping[str, Any]], Request], tuple[list[Probl
 
 NEEDS_SLURM = "is for --mode slurm; here stages run one after the other."
 NOT_FOR_EVAL = "is for training. A second evaluation beside the first is eval.name=N; --overwrite replaces it."
-NOT_CHECKED = "--check looks at a model before its first step, here and now: give one of them."
+HERE_AND_NOW = "looks at a model before its first step, here and now: give one of them."
 MODEL = "model"
 """The role of what an evaluation scores."""
 PLACES = {"eval": evaluation_place, "cache-latents": caching_place}
@@ -239,8 +239,10 @@ def flag_problems(request: Request) -> list[Problem]:
     if request.resume_from and request.init_from:
         problems.append(Problem("--resume-from --init-from", "a run that is continued has its own weights: give one."))
     elsewhere = {"--dry-run": request.dry_run, "--detach": request.detach, "--resume-from": request.resume_from}
-    unfit = [flag for flag, given in elsewhere.items() if given] if request.check else []
-    problems += [Problem(f"--check {flag}", NOT_CHECKED) for flag in unfit]
+    looks = {"--check": request.check, "--estimate": request.estimate}
+    for look in (flag for flag, given in looks.items() if given):
+        unfit = [flag for flag, given in ({**elsewhere, **looks}).items() if given and flag != look]
+        problems += [Problem(f"{look} {flag}", f"{look} {HERE_AND_NOW}") for flag in unfit]
     if request.command == "eval":
         useless = {
             "--resume-from": request.resume_from,

@@ -34,6 +34,7 @@ class Request:
     detach: bool = False
     dry_run: bool = False
     check: bool = False
+    estimate: bool = False
     """Whether only the sanity gate is to run."""
     json: bool = False
     config_dir: Path | None = None
