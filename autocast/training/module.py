@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
@@ -16,10 +16,11 @@ from autocast.errors import ConfigError
 from autocast.generative.noise import Noise
 from autocast.training.budget import Budget
 from autocast.training.curriculum import Curriculum
-from autocast.training.optimizers import Length, count_total_steps, refresh_rates
+from autocast.training.optimizers import Length, count_total_steps, parameter_groups, refresh_rates
 from autocast.types import Batch
 
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeOptimizer = Callable[[list[dict[str, Any]]], Optimizer]
+"""From groups of parameters."""
 MakeScheduler = Callable[[Optimizer, Length], LRScheduler]
 Augmentation = Callable[[Batch, Noise], Batch]
 
@@ -52,7 +53,7 @@ class TrainingModule(L.LightningModule):
 
     Args:
         model: A `Trainable`; its weights are `model.*` in checkpoints.
-        optimizer: Makes the optimiser from the parameters that require a gradient.
+        optimizer: Makes the optimiser from groups of the parameters that require a gradient.
         lr_scheduler: Makes the schedule from the optimiser and the number of steps in all.
         budget: Estimates the number of steps where time bounds the run.
         seed: Of the noise and of the augmentations.
@@ -105,17 +106,27 @@ class TrainingModule(L.LightningModule):
         self.trainer.overfit_batches = 0.0  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> Any:
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
-        if not parameters:
+        groups = parameter_groups(self.model)
+        if not groups:
             raise ConfigError(
                 f"model: {type(self.model).__name__} has no trainable parameter, so nothing can be learnt"
             )
         self.planned_steps = min(count_total_steps(self.trainer), self.max_steps)
-        optimizer = self.make_optimizer(parameters)
+        optimizer = self.make_optimizer(groups)
+        self._check_clipping(optimizer)
         if self.make_scheduler is None:
             return optimizer
         scheduler = self.make_scheduler(optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _check_clipping(self, optimizer: Optimizer) -> None:
+        """Gradients in half precision are unscaled within a fused step, too late to be clipped."""
+        is_fused = any(group.get("fused") for group in optimizer.param_groups)
+        if is_fused and self.trainer.gradient_clip_val and str(self.trainer.precision).startswith("16"):
+            raise ConfigError(
+                f"trainer.precision={self.trainer.precision}: gradients cannot be clipped before a fused step. Set "
+                "optimizer.algorithm.fused=false, or trainer.precision=bf16-mixed."
+            )
 
     def total_steps(self, step: int) -> float:
         """Optimiser steps of the whole run, as they look at a step."""

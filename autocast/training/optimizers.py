@@ -1,15 +1,17 @@
-"""Learning-rate schedules: pure functions of the optimiser step and of the number of steps in all.
+"""What an optimiser trains, and learning-rate schedules.
 
-That number is a function of the step: constant where steps or epochs bound a run; where its time does, an estimate that
-becomes exact at the end.
+Schedules are pure functions of the optimiser step and of the number of steps in all. That number is a function of the
+step itself: constant where steps or epochs bound a run; where its time does, an estimate that becomes exact at the end.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import lightning as L
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -53,6 +55,20 @@ def warmup_constant(optimizer: Optimizer, total_steps: Length, *, warmup_steps: 
 
 def _warmup(warmup_steps: int, total_steps: float) -> int:
     return min(warmup_steps, int(total_steps / 5)) if math.isfinite(total_steps) else warmup_steps
+
+
+def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """What is trained, for any optimiser of torch: weights, which decay as its `weight_decay` says, and norms, biases
+    and embeddings, which do not. A group without parameters is left out."""
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    decaying: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            is_vector = parameter.squeeze().ndim < 2
+            (others if is_vector or id(parameter) in embeddings else decaying).append(parameter)
+    groups: list[dict[str, Any]] = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def refresh_rates(scheduler: LambdaLR) -> None:

@@ -101,9 +101,9 @@ def test_runs_without_validation_and_without_averaging(train, tmp_path):
 def test_frozen_parameters_never_reach_the_optimizer(train, toy):
     model, seen = toy.ToyModel(), []
 
-    def make(parameters):
-        seen.extend(parameters)
-        return torch.optim.AdamW(seen, lr=0.1)
+    def make(groups):
+        seen.extend(parameter for group in groups for parameter in group["params"])
+        return torch.optim.AdamW(groups, lr=0.1)
 
     before = model.frozen.weight.clone()
     train(model, max_epochs=1, optimizer=make)

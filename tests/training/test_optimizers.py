@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from torch import nn
 
-from autocast.training.optimizers import warmup_constant, warmup_cosine
+from autocast.training.optimizers import parameter_groups, warmup_constant, warmup_cosine
 
 
 def rates(make, total_steps, **options):
@@ -53,3 +54,30 @@ def test_configs_name_the_rate_and_partial_leaves(root: Path, name):
     assert config["learning_rate"] > 0
     assert config["algorithm"]["_partial_"]
     assert config["lr_scheduler"]["_partial_"]
+
+
+def test_norms_biases_and_embeddings_do_not_decay():
+    model = nn.ModuleDict(
+        {
+            "convolution": nn.Conv2d(3, 4, 3),
+            "norm": nn.GroupNorm(1, 4),
+            "embedding": nn.Embedding(5, 4),
+            "frozen": nn.Linear(4, 4).requires_grad_(False),
+        }
+    )
+    model.register_parameter("layer_scale", nn.Parameter(torch.ones(4, 1, 1)))
+    decaying, others = parameter_groups(model)
+    assert {id(p) for p in decaying["params"]} == {id(model["convolution"].weight)}
+    assert len(others["params"]) == 5
+    optimizer = torch.optim.AdamW([decaying, others], lr=0.1, weight_decay=0.5)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    optimizer.step()
+    changed = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
+    assert changed == {"convolution.weight"}
+
+
+def test_a_model_without_weights_has_no_group_of_them():
+    (group,) = parameter_groups(nn.LayerNorm(4))
+    assert group["weight_decay"] == 0.0
