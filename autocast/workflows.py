@@ -21,7 +21,7 @@ from autocast.runs.directory import default_output_base, find_run, run_of_file
 from autocast.runs.environment import read_environment, recorded_targets_allowed
 from autocast.runs.identity import sha256
 from autocast.runs.job import Job, Outcome
-from autocast.runs.walltime import budget_seconds
+from autocast.runs.own_keys import read_own, without_own
 from autocast.signals import StoppedError
 from autocast.starts import Start, load, load_with_digest, open_data, start
 
@@ -254,13 +254,13 @@ def _recipe(job: Job, datamodule: FieldDataModule, pictured: FieldDataModule) ->
     callbacks = {name: build(leaf) for name, leaf in config["callbacks"].items()}
     draw = functools.partial(draw_samples, trajectories=pictured.split("valid"))
     return Recipe(
-        trainer=build({key: value for key, value in config["trainer"].items() if key != "budget"}),
+        **read_own(config["trainer"]),
+        trainer=build(without_own(config["trainer"])),
         optimizer=functools.partial(build(optimizer["algorithm"]), lr=optimizer["learning_rate"]),
         lr_scheduler=build(optimizer["lr_scheduler"]) if optimizer["lr_scheduler"] else None,
         callbacks={**callbacks, "samples": Samples(draw, checkpoint.every_n_epochs or 10)},
         checkpoint=checkpoint,
         augment=datamodule.augmentation,
-        budget=budget_seconds(config["trainer"].get("budget")),  # an older config lacks it
         curriculum=_curriculum(config),
         seed=config["seed"],
     )

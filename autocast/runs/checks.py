@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,15 +24,13 @@ from autocast.runs.environment import (
     is_secret_variable,
     secret_values,
 )
+from autocast.runs.own_keys import OWN
 from autocast.runs.problems import Problem, did_you_mean, nearest
 from autocast.runs.signatures import UNKNOWN_DEFAULT, Parameter, Signature, Signatures
 from autocast.runs.sources import NoSourceError, NoSuchTargetError
 from autocast.runs.spine import ROOTS, SECTIONS, dataclass_name
-from autocast.runs.walltime import budget_seconds
 
 SPECIAL = ("_target_", "_partial_", "_convert_", "_recursive_")
-OWN: dict[str, Callable[[Any], Any]] = {"trainer.budget": budget_seconds}
-"""Keys of leaves that are taken out before these are constructed, and what reads them."""
 REMEDIES = {"datamodule.data_path": "--dataset DIR or datamodule.data_path=DIR"}
 """How to give a missing value, where there is more to say than its key."""
 SECRET_ASSIGNED = re.compile(r"""(?i)\b\w*(?:KEY|TOKEN|SECRET|PASSWORD)=["']?[^\s"'$`(]""")

@@ -28,7 +28,7 @@ LENGTHS: dict[str, Callable[[Any], Any]] = {
 """Keys that a longer run has more of, and what reads them as numbers."""
 FIXED_BY_THE_START = (
     "model",
-    "optimizer",
+    "optimizer.algorithm",
     "seed",
     "autoencoder_checkpoint",
     "latents",

@@ -56,6 +56,10 @@ class Recipe:
     augment: Augmentation | None = None
     budget: float | None = None
     """Seconds of the whole run, over restarts; None is no limit."""
+    max_spike: float | None = None
+    """How many times its usual size the objective may be; None does not look."""
+    skip_steps: Sequence[int] = ()
+    """Optimiser steps whose batches are not trained on."""
     curriculum: Curriculum | None = None
     """How many windows of the batches are trained on; None is all."""
     seed: int = 42
@@ -149,12 +153,14 @@ def fit(
         optimizer=recipe.optimizer,
         lr_scheduler=recipe.lr_scheduler,
         budget=budget,
+        skip_steps=recipe.skip_steps,
         seed=recipe.seed,
         augment=recipe.augment,
         curriculum=recipe.curriculum,
         record=destination.record(),
     )
-    own = _own_callbacks(recipe.checkpoint, destination, display, on_event, stop, best, log, agreement)
+    guard = DivergenceGuard(agreement, recipe.max_spike)
+    own = _own_callbacks(recipe.checkpoint, destination, display, on_event, stop, best, log, agreement, guard)
     with nullcontext() if verbose else quiet():
         trainer = _build_trainer(recipe, destination, [agreement, *([budget] if budget else [])], own)
         with _tracked(trainer.loggers, destination.config):
@@ -171,6 +177,7 @@ def _own_callbacks(
     best: BestObjective,
     log: MetricsLog,
     agreement: Agreement,
+    guard: DivergenceGuard,
 ) -> list[Callback]:
     """In the order in which they look at a step: what is saved comes last."""
     checkpoints = Checkpoints(
@@ -184,7 +191,7 @@ def _own_callbacks(
     )
     return [
         ResumeNotice(display, on_event),
-        DivergenceGuard(agreement),
+        guard,
         DataPosition(),
         best,
         log,

@@ -118,6 +118,8 @@ class MetricsLog(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if not outputs:  # the batch was skipped
+            return
         self.terms = outputs["terms"]
         for name, value in self.terms.items():
             total = value.float() * batch.size

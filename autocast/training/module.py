@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
@@ -60,12 +60,13 @@ class TrainingModule(L.LightningModule):
         augment: Changes a training batch, on the device, with a stream of random numbers for each sample.
         curriculum: Training batches are cut to so many windows of the model's `n_steps_output`; None leaves all.
             Validation is always on all, so that `val/objective` is comparable over epochs.
+        skip_steps: Optimiser steps whose batches are not trained on.
         record: Plain values that checkpoints carry under "autocast": kind, config, field specification, versions.
         n_score_batches: Validation batches, evenly spread, on which `validation_scores` are evaluated in an epoch:
             a generative model is sampled for them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         model: nn.Module,
         *,
@@ -75,6 +76,7 @@ class TrainingModule(L.LightningModule):
         seed: int = 42,
         augment: Augmentation | None = None,
         curriculum: Curriculum | None = None,
+        skip_steps: Collection[int] = (),
         record: dict[str, Any] | None = None,
         n_score_batches: int = 2,
     ):
@@ -86,6 +88,7 @@ class TrainingModule(L.LightningModule):
         self.seed = seed
         self.augment = augment
         self.curriculum = curriculum
+        self.skip_steps = frozenset(skip_steps)
         self.record = record or {}
         self.n_score_batches = n_score_batches
         self.max_steps = math.inf
@@ -114,6 +117,7 @@ class TrainingModule(L.LightningModule):
         self.planned_steps = min(count_total_steps(self.trainer), self.max_steps)
         optimizer = self.make_optimizer(groups)
         self._check_clipping(optimizer)
+        self._rates = [group["lr"] for group in optimizer.param_groups]
         if self.make_scheduler is None:
             return optimizer
         scheduler = self.make_scheduler(optimizer, self.total_steps)
@@ -133,23 +137,32 @@ class TrainingModule(L.LightningModule):
         return self.planned_steps if self.budget is None else min(self.planned_steps, self.budget.total_steps(step))
 
     def on_train_start(self) -> None:
+        """The rates of a run that goes on are those of its recipe, not those of its checkpoint."""
         scheduler = self.lr_schedulers()
         if isinstance(scheduler, LambdaLR):
+            scheduler.base_lrs = list(self._rates)
             refresh_rates(scheduler)
+        elif scheduler is None:
+            for group, rate in zip(self.trainer.optimizers[0].param_groups, self._rates, strict=True):
+                group["lr"] = rate
         self._stop_at_limit()
 
     def on_train_epoch_start(self) -> None:
         if self.repeats_batches:
             self.trainer.train_dataloader.sampler.set_epoch(0)  # type: ignore[union-attr]
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """The objective, and under "terms" what it is made of, detached, for those who log."""
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any] | None:
+        """The objective, and for those who log the optimiser step and, detached, what the objective is made of; nothing
+        for a batch that is skipped, whose step changes no weight."""
         step, rows = self.trainer.global_step, self._rows(batch, batch_idx)
+        if step in self.skip_steps:
+            return None
         batch = self._cut(batch, step)
         if self.augment is not None:
             batch = self.augment(batch, Noise([(self.seed, AUGMENTATION, step, row) for row in rows]))
         terms = self.model.loss(batch, Noise([(self.seed, TRAINING, step, row) for row in rows]))
-        return {"loss": terms["loss"], "terms": {_logged_name("train", k): v.detach() for k, v in terms.items()}}
+        told = {_logged_name("train", name): value.detach() for name, value in terms.items()}
+        return {"loss": terms["loss"], "step": step, "terms": told}
 
     def _cut(self, batch: Batch, step: int) -> Batch:
         if self.curriculum is None:
