@@ -122,7 +122,7 @@ class MetricsLog(Callback):
             return
         self.terms = outputs["terms"]
         for name, value in self.terms.items():
-            total = value.float() * batch.size
+            total = _exact(value) * batch.size
             self._sums[name] = self._sums[name] + total if name in self._sums else total
         self._n_samples += batch.size
         stepped = trainer.global_step > self._n_steps_logged
@@ -195,6 +195,11 @@ class MetricsLog(Callback):
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._started
+
+
+def _exact(value: Tensor) -> Tensor:
+    """Single precision with room for sums in any order to be the same; Apple's GPUs have no such numbers."""
+    return value.float() if value.device.type == "mps" else value.float().double()
 
 
 def _json_line(record: Record) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 
-from autocast.assembly import assemble_emulator
+from autocast.assembly import assemble_autoencoder, assemble_emulator
 from autocast.autoencoders.bottlenecks import IdentityBottleneck
 from autocast.autoencoders.deep_compression import DeepCompressionEncoder
 from autocast.autoencoders.identity import IdentityEncoder
@@ -27,6 +28,7 @@ from autocast.processors.ensemble import Ensemble
 from autocast.processors.flow_matching import FlowMatching
 from autocast.signals import StoppedError, StopRequest
 from autocast.training.averaging import WarmupEMA
+from autocast.training.checkpoints import CheckpointSettings, newest_valid
 from autocast.training.divergence import DivergenceError
 from autocast.training.fit import Destination, FitSummary, Recipe, fit
 from autocast.training.optimizers import warmup_cosine
@@ -68,19 +70,10 @@ def train(
     """Three epochs of six steps."""
     torch.set_num_threads(1)
     L.seed_everything(0, verbose=False)
-    processor, encoder, frozen = MODELS[name]
-    datamodule = FieldDataModule(data, n_steps_input=3, n_steps_output=2, batch_size=4)
-    model = assemble_emulator(
-        encoder,
-        IdentityBottleneck,
-        processor,
-        spec=datamodule.spec,
-        normaliser=datamodule.normaliser,
-        n_steps_input=3,
-        n_steps_output=2,
-        frozen=frozen,
-    )
-    model.fit_latents(iter(datamodule.train_dataloader()))
+    n_workers = options.pop("n_workers", 0)
+    on_disk = {"n_workers": n_workers, "memory_limit": 0.0} if n_workers else {}
+    datamodule = FieldDataModule(data, n_steps_input=3, n_steps_output=2, batch_size=4, **on_disk)
+    model = assemble(name, datamodule)
     trainer = functools.partial(
         L.Trainer,
         max_epochs=3,
@@ -96,6 +89,7 @@ def train(
         functools.partial(warmup_cosine, warmup_steps=3),
         callbacks={"ema": WarmupEMA(), **(callbacks or {})},
         loggers=options.pop("loggers", {}),
+        checkpoint=options.pop("checkpoint", CheckpointSettings()),
     )
     destination = Destination("epd", run_dir / "epd", run_dir / "epd.ckpt", {"seed": 42}, datamodule.spec.to_dict())
     events: list[Any] = []
@@ -104,6 +98,40 @@ def train(
         return fit(model, datamodule, recipe, destination, **options)
     finally:
         (run_dir / f"events-{RANK}.json").write_text(json.dumps(events))
+
+
+def assemble(name: str, datamodule: FieldDataModule) -> Any:
+    parts: dict[str, Any] = {"spec": datamodule.spec, "normaliser": datamodule.normaliser}
+    if name == "ae":
+        return assemble_autoencoder(DC, functools.partial(IdentityBottleneck, noise=0.1), **parts)
+    processor, encoder, frozen = MODELS[name]
+    steps = {"n_steps_input": 3, "n_steps_output": 2}
+    model = assemble_emulator(encoder, IdentityBottleneck, processor, **parts, **steps, frozen=frozen)
+    model.fit_latents(iter(datamodule.train_dataloader()))
+    return model
+
+
+class Slowly(Callback):
+    """Tells how many batches are trained, and leaves time to be killed after each."""
+
+    def __init__(self, told: Path):
+        self.told, self.n = told, 0
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.n += 1
+        if RANK == 0:
+            self.told.write_text(str(self.n))
+        time.sleep(0.05)
+
+
+def go_on(name: str, data: Path, run_dir: Path, told: Path, *, n_ranks: int, **options: Any) -> None:
+    """From the last checkpoint if there is one, slowly, with a checkpoint at every step."""
+    directory = run_dir / "epd/checkpoints"
+    if (directory / "last.ckpt").is_file():
+        options["resume_from"] = newest_valid(directory)
+    run_dir.mkdir(exist_ok=True)
+    every_step = CheckpointSettings(every_n_epochs=1, every_n_minutes=0.0)
+    train(name, data, run_dir, n_ranks=n_ranks, callbacks={"slowly": Slowly(told)}, checkpoint=every_step, **options)
 
 
 def draw(model: Any, directory: Path) -> list[Path]:
@@ -154,4 +182,7 @@ def main(data: Path, runs: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    if sys.argv[1] == "go-on":
+        go_on(sys.argv[2], *map(Path, sys.argv[3:]), n_ranks=2)
+    else:
+        main(*map(Path, sys.argv[1:]))
