@@ -167,7 +167,9 @@ def test_an_emulator_waits_for_its_autoencoder(place: Workplace, slurm: Cluster)
     assert record["parents"][0]["sha256"] == parent.done_record("ae", "train")["products"]["autoencoder.ckpt"]["sha256"]
 
 
-@pytest.mark.parametrize("processor", ["direct", "ensemble", "flow_matching"])
+@pytest.mark.parametrize(
+    "processor", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("direct", "ensemble")), "flow_matching"]
+)
 def test_two_nodes_train_as_one_process_does(processor: str, place: Workplace, slurm: Cluster):
     words = (
         "datamodule.batch_size=4", "trainer.max_epochs=2", f"model.processor={processor}",

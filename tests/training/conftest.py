@@ -130,14 +130,3 @@ def toy() -> Any:
 
 def load(file: Path) -> dict[str, Any]:
     return torch.load(file, weights_only=True)
-
-
-def main(run_dir: str, max_epochs: str, resume_from: str = "") -> None:
-    """What the tests that kill a process run in it."""
-    destination = make_destination(Path(run_dir))
-    options = {"resume_from": Path(resume_from)} if resume_from else {}
-    fit(ToyModel(noise=0.1), ToyData(), make_recipe(int(max_epochs)), destination, **options)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -7,6 +7,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
+from autocast.runs.own_keys import without_own
 from autocast.training.checkpoints import CheckpointSettings
 
 
@@ -17,7 +18,7 @@ def leaves(root: Path, name: str) -> dict:
 
 
 def test_the_trainer_lacks_only_what_fit_adds(root):
-    config = leaves(root, "trainer/default")
+    config = without_own(leaves(root, "trainer/default"))
     trainer = instantiate(config, _convert_="all")(
         logger=[], callbacks=[], enable_progress_bar=False, accelerator="cpu"
     )

@@ -183,3 +183,4 @@ def kill_thrice(whole: Trainings, run: Trainings) -> None:
     run.to_the_end()
     assert run.n_batches < N_BATCHES
     assert_same(run.run_dir, whole.run_dir)
+    assert not list(run.run_dir.rglob("*.partial"))

@@ -3,17 +3,13 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
 from lightning.pytorch import Callback
 from rich.console import Console
 
-from autocast.training.checkpoints import CheckpointSettings, link, newest_valid
+from autocast.training.checkpoints import CheckpointSettings, link
 from autocast.training.progress import Display
 
 
@@ -181,22 +177,6 @@ def test_the_middle_of_an_epoch_is_not_taken_for_the_best_before_it(train, toy, 
     assert best_files(tmp_path) == []
 
 
-def test_a_killed_run_continues_without_repeating_an_epoch(toy, tmp_path):
-    process = _start(tmp_path, max_epochs=2000)
-    _wait_until(lambda: (tmp_path / "epd" / "metrics.jsonl").is_file() and len(epochs_so_far(tmp_path)) >= 3)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    n_before = len(epochs_so_far(tmp_path))
-
-    checkpoint = newest_valid(tmp_path / "epd" / "checkpoints")
-    n_epochs = n_before + 3
-    _start(tmp_path, max_epochs=n_epochs, resume_from=checkpoint).wait(timeout=120)
-    assert epochs(tmp_path) == list(range(1, n_epochs + 1))
-    assert toy.load(last(tmp_path))["epoch"] == n_epochs - 1
-    assert toy.load(tmp_path / "encoder_processor_decoder.ckpt")["autocast"]["kind"] == "epd"
-    assert not list(tmp_path.rglob("*.partial"))
-
-
 def test_ctrl_c_saves_the_step_and_raises_keyboard_interrupt(train, toy, tmp_path):
     model = signalled_model(toy, at_call=6)
     with pytest.raises(KeyboardInterrupt):
@@ -251,10 +231,6 @@ def best_files(run_dir):
     return sorted(file.name for file in (run_dir / "epd" / "checkpoints").glob("best-*"))
 
 
-def epochs_so_far(run_dir):
-    return (run_dir / "epd" / "metrics.jsonl").read_text().splitlines()
-
-
 class StopAfter(Callback):
     def __init__(self, n):
         self.n = n
@@ -287,16 +263,3 @@ def signalled_model(toy, at_call, number=signal.SIGINT):
             return terms
 
     return Signalled()
-
-
-def _start(run_dir, max_epochs, resume_from=""):
-    script = Path(__file__).with_name("conftest.py")
-    command = [sys.executable, str(script), str(run_dir), str(max_epochs), *([str(resume_from)] if resume_from else [])]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
-
-
-def _wait_until(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the training process made no progress"
-        time.sleep(0.02)
