@@ -138,13 +138,13 @@ def estimated(job: Job, cost: Cost) -> Outcome:
     disk = cost.disk(n_epochs, config["checkpoint"]["every_n_epochs"])
     n_samples = config["datamodule"]["batch_size"] * trainer["accumulate_grad_batches"]
     speed = f"{cost.seconds_per_step:.3g} s · {n_samples / cost.seconds_per_step:.0f} samples/s"
-    ends = cost.seconds_per_validation + cost.seconds_per_ending
+    ends = (cost.seconds_per_validation + cost.seconds_per_ending) / every
     on = f" on {n_devices} devices at best" if n_devices > 1 else ""
     rows = [
         ("step", f"{speed} (mean of {cost.n_timed}, {_device(config)})"),
         (
             "epoch",
-            f"{_count(cost.steps_per_epoch, 'step')} · {cost.seconds_per_epoch():.3g} s, "
+            f"{_count(cost.steps_per_epoch, 'step')} · {cost.seconds_per_epoch(every):.3g} s, "
             f"{ends:.2g} s of it for validation and checkpoint",
         ),
         ("memory", f"{file_size(cost.peak_memory)} at most"),

@@ -70,13 +70,12 @@ def preflight(
         return problems, [f"{UNCHECKED.get(request.command, UNCHECKED_MODEL)}: needs torch, done at the start"]
     section = (eval_config or config)["eval"] if request.command == "eval" or eval_config is not None else {}
     problems += _settings_problems(section)
-    if not problems and request.command == "cache-latents":
-        problems += _encoder_problems(Path(config["autoencoder_checkpoint"]))
-    elif not problems and request.command != "eval":
-        problems += _model_problems(config, header.spec, place)
-    if not problems:
-        problems += _rollout_problems(section, config, header.spec, place)
-    return problems, []
+    rollout = section.get("rollout")
+    if problems or (request.command == "eval" and rollout is None):
+        return problems, []
+    if request.command == "cache-latents":
+        return list(_encoder_problems(Path(config["autoencoder_checkpoint"]))), []
+    return list(_model_problems(config, header.spec, place, rollout, trains=request.command != "eval")), []
 
 
 def _missing_splits(header: DatasetHeader, command: str) -> Iterator[Problem]:
@@ -194,33 +193,25 @@ def _settings_problems(section: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("eval", str(error))
 
 
-def _rollout_problems(
-    section: Mapping[str, Any], config: Mapping[str, Any], spec: FieldSpec, place: Place
+def _model_problems(
+    config: Mapping[str, Any], spec: FieldSpec, place: Place, rollout: str | None, *, trains: bool
 ) -> Iterator[Problem]:
-    """A rollout in a space that the model does not have."""
-    if section.get("rollout") is None:
-        return
-    from autocast.assembly import build_blank
-    from autocast.evaluation.rollout_modes import resolve_rollout
-
-    try:
-        model = build_blank(place.kind, build(config["model"]), spec, config["datamodule"])
-        resolve_rollout(model, section["rollout"])
-    except AutocastError as error:
-        yield Problem("eval", str(error))
-
-
-def _model_problems(config: Mapping[str, Any], spec: FieldSpec, place: Place) -> Iterator[Problem]:
+    """A model that cannot be built for these fields, weights that do not fit it where a training would load them, and a
+    rollout in a space that it does not have."""
     from autocast.assembly import build_blank, load_autoencoder, load_weights, read_checkpoint
+    from autocast.evaluation.rollout_modes import resolve_rollout
 
     subject, source = "model", config.get("autoencoder_checkpoint")
     try:
         model = build_blank(place.kind, build(config["model"]), spec, config["datamodule"])
-        if source and Path(source).is_file():  # else it is still to be trained, and the job waits for it
+        if trains and source and Path(source).is_file():  # else it is still to be trained, and the job waits for it
             subject = "autoencoder_checkpoint"
             load_autoencoder(model, Path(source))
         if place.init_from and place.init_from.is_file():
             subject = "--init-from"
             load_weights(model, read_checkpoint(place.init_from), place.init_from)
+        if rollout is not None:
+            subject = "eval"
+            resolve_rollout(model, rollout)
     except AutocastError as error:
         yield Problem(subject, str(error))

@@ -38,6 +38,20 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`simulated(*overrides)`: a new data set of reaction and diffusion."""
+    from autocast.runs.request import Request
+    from autocast.runs.using import simulate
+
+    def make(*words: str) -> Path:
+        path = tmp_path_factory.mktemp("data") / "reaction_diffusion"
+        assert simulate(Request("simulate", words, dataset=str(path))) == 0
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def forks() -> Iterator[Path]:
     """Scripts of the commands' names that start in no time: a folder for the front of `PATH`."""
     with serve() as folder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import pytest
 
 from autocast.runs.launch import run
 from autocast.runs.request import Request
-from autocast.runs.using import simulate
 
 pytestmark = pytest.mark.e2e
 
@@ -20,10 +20,8 @@ TINY = ("datamodule.batch_size=2", "model.processor=direct", "model.processor.ba
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "reaction_diffusion"
-    assert simulate(Request("simulate", SIMULATION, dataset=str(path))) == 0
-    return path
+def dataset(simulated: Callable[..., Path]) -> Path:
+    return simulated(*SIMULATION)
 
 
 @pytest.fixture

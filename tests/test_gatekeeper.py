@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import pytest
 from autocast.runs.directory import RunDirectory
 from autocast.runs.launch import run
 from autocast.runs.request import Request
-from autocast.runs.using import simulate
 
 pytestmark = pytest.mark.e2e
 
@@ -22,10 +22,8 @@ WORDS = ("model.processor=direct", "trainer.max_epochs=1", "trainer.limit_train_
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "reaction_diffusion"
-    assert simulate(Request("simulate", SIMULATION, dataset=str(path))) == 0
-    return path
+def dataset(simulated: Callable[..., Path]) -> Path:
+    return simulated(*SIMULATION)
 
 
 @pytest.fixture

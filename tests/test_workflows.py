@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -31,10 +32,8 @@ SMALL_EPD = (*SMALL, "model.processor.backbone.width=8", "model.processor.backbo
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "reaction_diffusion"
-    assert simulate(Request("simulate", SIMULATION, dataset=str(path))) == 0
-    return path
+def dataset(simulated: Callable[..., Path]) -> Path:
+    return simulated(*SIMULATION)
 
 
 @pytest.fixture(scope="module")

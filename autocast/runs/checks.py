@@ -158,6 +158,7 @@ class Checker:
             parameter = signature.parameters.get(key)
             if parameter is None and not signature.is_open:
                 names = [name for name in signature.settable(values) if not name.startswith("_")]
+                names += [own.rpartition(".")[2] for own in OWN if own.rpartition(".")[0] == path]
                 meant = nearest(key, names)
                 hint = did_you_mean(_join(path, meant)) if meant else _listed(names)
                 self._add(_join(path, key), f"no such key.{hint}")

@@ -90,7 +90,7 @@ class DivergenceGuard(Callback):
         self._take_in()
         (bad_somewhere,) = self.agreement.greatest(bool(self._bad))
         if bad_somewhere:
-            message = self._message(trainer.current_epoch + 1, *self._bad) if self._bad else ""
+            message = self._message(trainer, *self._bad) if self._bad else ""
             raise DivergenceError(self.agreement.first(message))
 
     def _take_in(self) -> None:
@@ -117,11 +117,13 @@ class DivergenceGuard(Callback):
         return ""
 
     @staticmethod
-    def _message(epoch: int, look: _Look, what: str) -> str:
+    def _message(trainer: L.Trainer, look: _Look, what: str) -> str:
+        module: Any = trainer.lightning_module
         windows = f" ({look.windows})" if look.windows else ""
+        skipped = ",".join(map(str, sorted({*module.skip_steps, look.step})))
         return (
-            f"training diverged: {what} at epoch {epoch}, optimiser step {look.step}{windows}. "
+            f"training diverged: {what} at epoch {trainer.current_epoch + 1}, optimiser step {look.step}{windows}. "
             f"The checkpoints are from before. Go on without this batch: --resume-from with "
-            f"trainer.skip_steps=[{look.step}]; or with a lower optimizer.learning_rate. In a new run a longer "
+            f"trainer.skip_steps=[{skipped}]; or with a lower optimizer.learning_rate. In a new run a longer "
             "optimizer.lr_scheduler.warmup_steps or a lower trainer.gradient_clip_val may help."
         )

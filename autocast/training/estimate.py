@@ -21,6 +21,7 @@ from torch import nn
 
 from autocast.training.checkpoints import LAST
 from autocast.training.fit import Destination, Recipe, fit
+from autocast.training.limits import limited
 from autocast.training.progress import Display
 
 N_STEPS, N_WARMUP, N_VALIDATED = 60, 5, 10
@@ -161,11 +162,5 @@ def _n_batches(datamodule: L.LightningDataModule, settings: Mapping[str, Any]) -
     """Of an epoch, and of a validation."""
     loaders = (datamodule.train_dataloader(), datamodule.val_dataloader())
     limits = (settings["limit_train_batches"], settings["limit_val_batches"])
-    train, valid = (_limited(len(loader), limit) for loader, limit in zip(loaders, limits, strict=True))
+    train, valid = (limited(len(loader), limit) for loader, limit in zip(loaders, limits, strict=True))
     return train, valid
-
-
-def _limited(n: int, limit: float | None) -> int:
-    if limit is None:
-        return n
-    return min(n, limit) if isinstance(limit, int) else int(n * limit)

@@ -159,8 +159,7 @@ def fit(
         curriculum=recipe.curriculum,
         record=destination.record(),
     )
-    guard = DivergenceGuard(agreement, recipe.max_spike)
-    own = _own_callbacks(recipe.checkpoint, destination, display, on_event, stop, best, log, agreement, guard)
+    own = _own_callbacks(recipe, destination, display, on_event, stop, best, log, agreement)
     with nullcontext() if verbose else quiet():
         trainer = _build_trainer(recipe, destination, [agreement, *([budget] if budget else [])], own)
         with _tracked(trainer.loggers, destination.config):
@@ -169,7 +168,7 @@ def fit(
 
 
 def _own_callbacks(
-    settings: CheckpointSettings,
+    recipe: Recipe,
     destination: Destination,
     display: Display,
     on_event: OnEvent,
@@ -177,13 +176,12 @@ def _own_callbacks(
     best: BestObjective,
     log: MetricsLog,
     agreement: Agreement,
-    guard: DivergenceGuard,
 ) -> list[Callback]:
     """In the order in which they look at a step: what is saved comes last."""
     checkpoints = Checkpoints(
         destination.checkpoints_dir,
         destination.main_file,
-        settings=settings,
+        settings=recipe.checkpoint,
         best=best,
         stop=stop,
         agreement=agreement,
@@ -191,7 +189,7 @@ def _own_callbacks(
     )
     return [
         ResumeNotice(display, on_event),
-        guard,
+        DivergenceGuard(agreement, recipe.max_spike),
         DataPosition(),
         best,
         log,

@@ -15,6 +15,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from autocast.training.limits import limited
+
 Length = Callable[[int], float]
 """The number of optimiser steps of the whole run, at a step; infinite where nothing bounds it."""
 
@@ -92,6 +94,4 @@ def count_total_steps(trainer: L.Trainer) -> float:
 
 def count_steps_per_epoch(trainer: L.Trainer) -> int:
     n_batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
-    limit = trainer.limit_train_batches
-    n_batches = min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
-    return math.ceil(n_batches / trainer.accumulate_grad_batches)
+    return math.ceil(limited(n_batches, trainer.limit_train_batches) / trainer.accumulate_grad_batches)

@@ -24,7 +24,6 @@ from autocast.runs.exits import INTERRUPTED
 from autocast.runs.launch import run
 from autocast.runs.request import LOCAL, Request
 from autocast.runs.resume import resume
-from autocast.runs.using import simulate
 from autocast.runs.watch.journal import ATTEMPT_ENDS, BIRTHS, CLOSING
 from autocast.runs.watch.stages import stages_of
 from autocast.runs.watch.status import statuses
@@ -58,10 +57,8 @@ PATIENCE = 120
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "reaction_diffusion"
-    assert simulate(Request("simulate", SIMULATION, dataset=str(path))) == 0
-    return path
+def dataset(simulated: Callable[..., Path]) -> Path:
+    return simulated(*SIMULATION)
 
 
 @pytest.fixture

@@ -22,6 +22,11 @@ def test_a_mistake_is_found_before_anything_starts(tmp_path, word, said):
     assert said in problem.message
 
 
+def test_a_misspelt_one_is_recognised(tmp_path):
+    (problem,) = compose(Request("epd", ("trainer.bugdet=2h", f"datamodule.data_path={tmp_path}"))).problems
+    assert "Did you mean trainer.budget?" in problem.message
+
+
 def test_they_are_read_and_taken_out():
     trainer = {"max_epochs": 3, "budget": "2m", "skip_steps": [4]}
     assert read_own(trainer) == {"budget": 120.0, "skip_steps": [4]}

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from autocast.data.loader import BatchLoader, TrainLoader
 from autocast.data.sampler import EpochSampler
+from autocast.data.well_writer import well_file
 from autocast.generative.noise import Noise
 from autocast.training.averaging import WarmupEMA
 from autocast.training.fit import Destination, FitSummary, Recipe, fit
 from autocast.training.optimizers import warmup_cosine
-from autocast.types import Batch
+from autocast.types import Batch, FieldSpec
 
 N_INPUT, N_OUTPUT, GRID, CHANNELS = 3, 2, (8, 12), 2
 
@@ -130,3 +134,35 @@ def toy() -> Any:
 
 def load(file: Path) -> dict[str, Any]:
     return torch.load(file, weights_only=True)
+
+
+def states_are_equal(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(states_are_equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(states_are_equal, a, b))
+    return a == b
+
+
+@pytest.fixture(scope="module")
+def ranks() -> ModuleType:
+    """What torchrun starts for tests of several processes."""
+    spec = importlib.util.spec_from_file_location("ranks", Path(__file__).with_name("ranks.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """27 windows to train on, of which an epoch uses 24, and 9 to validate on: one is left for the last batch."""
+    path = tmp_path_factory.mktemp("data") / "toy"
+    spec = FieldSpec("toy", ("u", "v"), ("", ""), ("x", "y"), (8, 12), (2.0, 3.0), ("periodic", "wall"), 0.3)
+    rng = np.random.default_rng(0)
+    for split, n, n_steps in (("train", 3, 13), ("valid", 1, 13)):
+        with well_file(path / f"data/{split}/part.hdf5", spec, n_trajectories=n, n_steps=n_steps) as writer:
+            for i in range(n):
+                writer.write(i, rng.normal(size=(n_steps, 8, 12, 2)).astype(np.float32))
+    return path

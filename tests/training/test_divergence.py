@@ -39,8 +39,8 @@ def test_a_bad_batch_is_named_by_its_windows_and_can_be_skipped(train, toy, tmp_
             said = str(error)
             assert "trajectory 17 from frame 0" in said
             step = int(said.partition("optimiser step ")[2].partition(" ")[0])
-            assert f"trainer.skip_steps=[{step}]" in said
             skipped.append(step)
+            assert f"trainer.skip_steps=[{','.join(map(str, skipped))}]" in said
             if attempt == 0:
                 assert not list(tmp_path.rglob("last.ckpt")), "the first epoch never ended"
     assert len(skipped) == 3

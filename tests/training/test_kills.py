@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import random
@@ -15,41 +14,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-
-from autocast.data.well_writer import well_file
-from autocast.types import FieldSpec
 
 pytestmark = pytest.mark.e2e
 
 PROGRAM = Path(__file__).with_name("ranks.py")
 STATES = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "loops")
 SEED, N_BATCHES = 3, 18
-
-
-@pytest.fixture(scope="module")
-def ranks() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("ranks", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """27 windows to train on, of which an epoch uses 24: six batches of four."""
-    path = tmp_path_factory.mktemp("data") / "toy"
-    spec = FieldSpec("toy", ("u", "v"), ("", ""), ("x", "y"), (8, 12), (2.0, 3.0), ("periodic", "wall"), 0.3)
-    rng = np.random.default_rng(0)
-    for split, n, n_steps in (("train", 3, 13), ("valid", 1, 13)):
-        with well_file(path / f"data/{split}/part.hdf5", spec, n_trajectories=n, n_steps=n_steps) as writer:
-            for i in range(n):
-                writer.write(i, rng.normal(size=(n_steps, 8, 12, 2)).astype(np.float32))
-    return path
 
 
 class Trainings:
@@ -124,25 +96,15 @@ class TwoRanks(Trainings):
         return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()), pid]
 
 
-def are_equal(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(are_equal(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(are_equal, a, b))
-    return bool(a == b)
-
-
 def logged(run_dir: Path) -> list[dict[str, float]]:
     lines = (run_dir / "epd/metrics.jsonl").read_text().splitlines()
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
 
 
-def assert_same(run_dir: Path, undisturbed: Path) -> None:
+def assert_same(toy: Any, run_dir: Path, undisturbed: Path) -> None:
     a, b = (torch.load(run / "epd/checkpoints/last.ckpt", weights_only=True) for run in (run_dir, undisturbed))
     for key in STATES:
-        assert are_equal(a[key], b[key]), key
+        assert toy.states_are_equal(a[key], b[key]), key
     assert (a["epoch"], a["global_step"]) == (b["epoch"], b["global_step"])
     assert logged(run_dir) == logged(undisturbed)
     rows = (run_dir / "epd/metrics.csv").read_text().splitlines()
@@ -159,19 +121,19 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "workers", "accumulate"), CASES)
-def test_kills_leave_no_trace(ranks, data, tmp_path, name, workers, accumulate):
+def test_kills_leave_no_trace(toy, ranks, data, tmp_path, name, workers, accumulate):
     options = {"n_workers": workers, "accumulate": accumulate}
     whole, run = (Trainings(ranks, name, data, tmp_path / place, **options) for place in ("whole", "killed"))
-    kill_thrice(whole, run)
+    kill_thrice(toy, whole, run)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["direct", "flow_matching"])
-def test_kills_of_two_ranks_leave_no_trace(ranks, data, tmp_path, name):
-    kill_thrice(*(TwoRanks(ranks, name, data, tmp_path / place) for place in ("whole", "killed")))
+def test_kills_of_two_ranks_leave_no_trace(toy, ranks, data, tmp_path, name):
+    kill_thrice(toy, *(TwoRanks(ranks, name, data, tmp_path / place) for place in ("whole", "killed")))
 
 
-def kill_thrice(whole: Trainings, run: Trainings) -> None:
+def kill_thrice(toy: Any, whole: Trainings, run: Trainings) -> None:
     """In the middle of an epoch, while a checkpoint is written, and some steps later."""
     whole.to_the_end()
     assert whole.n_batches == N_BATCHES
@@ -182,5 +144,5 @@ def kill_thrice(whole: Trainings, run: Trainings) -> None:
     run.killed(lambda: run.n_batches >= last)
     run.to_the_end()
     assert run.n_batches < N_BATCHES
-    assert_same(run.run_dir, whole.run_dir)
+    assert_same(toy, run.run_dir, whole.run_dir)
     assert not list(run.run_dir.rglob("*.partial"))

@@ -6,42 +6,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
-import numpy as np
 import pytest
 import torch
-
-from autocast.data.well_writer import well_file
-from autocast.types import FieldSpec
 
 pytestmark = pytest.mark.e2e
 
 PROGRAM = Path(__file__).with_name("ranks.py")
 MODELS = ("direct", "ensemble", "flow_matching")
-
-
-@pytest.fixture(scope="module")
-def ranks() -> ModuleType:
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("ranks", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """27 windows to train on, of which an epoch uses 24, and 9 to validate on: one is left for the last batch."""
-    path = tmp_path_factory.mktemp("data") / "toy"
-    spec = FieldSpec("toy", ("u", "v"), ("", ""), ("x", "y"), (8, 12), (2.0, 3.0), ("periodic", "wall"), 0.3)
-    rng = np.random.default_rng(0)
-    for split, n, n_steps in (("train", 3, 13), ("valid", 1, 13)):
-        with well_file(path / f"data/{split}/part.hdf5", spec, n_trajectories=n, n_steps=n_steps) as writer:
-            for i in range(n):
-                writer.write(i, rng.normal(size=(n_steps, 8, 12, 2)).astype(np.float32))
-    return path
 
 
 @pytest.fixture(scope="module")

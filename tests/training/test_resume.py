@@ -22,16 +22,6 @@ def last(run_dir):
     return run_dir / "epd" / "checkpoints" / "last.ckpt"
 
 
-def states_are_equal(a, b):
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(states_are_equal(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(states_are_equal, a, b))
-    return a == b
-
-
 @pytest.mark.parametrize("noise", [0.0, 0.2])
 def test_resuming_at_an_epochs_end_is_exact(train, toy, tmp_path, noise):
     whole = toy.ToyModel(noise=noise)
@@ -49,7 +39,7 @@ def test_resuming_at_an_epochs_end_is_exact(train, toy, tmp_path, noise):
 
     a, b = (toy.load(last(tmp_path / name)) for name in ("whole", "parts"))
     for key in ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers"):
-        assert states_are_equal(a[key], b[key]), key
+        assert toy.states_are_equal(a[key], b[key]), key
     assert epochs(tmp_path / "parts") == [1, 2, 3, 4]
     assert a["callbacks"]["BestObjective"] == b["callbacks"]["BestObjective"]
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from autocast.training.gate.subject import Subject, random_state_kept
+from autocast.training.limits import limited
 from autocast.types import Batch
 
 HOUR = 3600.0
@@ -62,10 +63,7 @@ def count_batches(
         limit_train_batches: A whole number of batches, a fraction of them, or no limit.
         accumulated: Batches of an optimiser step.
     """
-    if limit_train_batches is not None:
-        whole = isinstance(limit_train_batches, int)
-        per_epoch = min(per_epoch, int(limit_train_batches) if whole else int(per_epoch * limit_train_batches))
-    by_epochs = math.inf if max_epochs in (None, -1) else per_epoch * max_epochs
+    by_epochs = math.inf if max_epochs in (None, -1) else limited(per_epoch, limit_train_batches) * max_epochs
     by_steps = math.inf if max_steps == -1 else max_steps * accumulated
     return min(by_epochs, by_steps)
 
