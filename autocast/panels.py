@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Rows = list[tuple[str, str]]
 DAY = 24 * 3600.0
+PLACES = {"disk": "on disk", "ram": "in memory", "device": "on the device"}
 MARKS = {"good": "✓", "warn": "!", "bad": "✗"}
 
 
@@ -325,7 +326,7 @@ def _data(datamodule: FieldDataModule) -> str:
     spec, splits = datamodule.spec, datamodule.header.splits
     counts = "/".join(str(datamodule.split(name).n_trajectories) for name in splits)
     shape = " × ".join(map(str, (datamodule.split("train").n_steps(0), *spec.grid_shape, spec.n_channels)))
-    where = "in memory" if datamodule.in_memory() else "on disk"
+    where = PLACES[datamodule.place()]
     steps = f"{datamodule.n_steps_input} → {datamodule.n_steps_output} steps"
     return f"{spec.dataset_name} · {counts} trajectories · {shape} · {steps} · {where}"
 

@@ -160,10 +160,13 @@ class Batch:
         return dataclasses.replace(self, output_fields=self.output_fields[:, :n_steps])
 
     def to(self, device: Any, non_blocking: bool = False) -> Batch:
-        return self.map(lambda x: x.to(device, non_blocking=non_blocking))
+        """All but `trajectory` and `start`, which name the windows: to read them never waits for a device."""
+        moved = self.map(lambda x: x.to(device, non_blocking=non_blocking))
+        return dataclasses.replace(moved, trajectory=self.trajectory, start=self.start)
 
     def pin_memory(self) -> Batch:
-        return self.map(lambda x: x.pin_memory())
+        """In memory that a GPU reads from directly; what is on a device already stays there."""
+        return self.map(lambda x: x.pin_memory() if x.device.type == "cpu" else x)
 
     def map(self, function: Any) -> Batch:
         """A batch with `function` applied to each of its tensors."""

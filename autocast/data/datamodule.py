@@ -24,6 +24,9 @@ from autocast.errors import ConfigError, DataError
 from autocast.generative.noise import Noise
 from autocast.types import Batch, FieldSpec
 
+AUTO, DISK, RAM, DEVICE = PLACEMENTS = ("auto", "disk", "ram", "device")
+DEVICE_SHARE = 0.1
+"""Of a GPU's memory, for a split that "auto" puts there; there may be three."""
 Augmentation = Callable[[Batch, Noise], Batch]
 Loader = TypeVar("Loader", bound=BatchLoader)
 
@@ -43,7 +46,9 @@ class FieldDataModule(L.LightningDataModule):
         normalisation: "zscore", "rms" or "none".
         augment: Makes the augmentation of training batches out of the data set's `FieldSpec`; see `augmentation`.
         seed: With the epoch it gives the order of the training windows.
-        memory_limit: A split of at most so many GB (as float32) is kept in memory.
+        placement: Where the frames of a split are: on "disk", from which windows are read; in "ram"; on the "device",
+            each one's own. "auto" chooses by size; without a GPU there is no other device than "ram".
+        memory_limit: "auto" leaves a split of more GB (as float32) on disk.
         n_windows: Consecutive outputs that a model is compared with: training and validation batches have `n_windows *
             n_steps_output` output steps, those of "test" one output.
     """
@@ -62,6 +67,7 @@ class FieldDataModule(L.LightningDataModule):
         normalisation: str = "zscore",
         augment: Callable[[FieldSpec], Augmentation] | None = None,
         seed: int = 42,
+        placement: str = "auto",
         memory_limit: float = 2.0,
         n_windows: int = 1,
     ):
@@ -75,12 +81,15 @@ class FieldDataModule(L.LightningDataModule):
         )
         if normalisation not in NORMALISATIONS:
             raise ConfigError(f"datamodule.normalisation={normalisation}: there are {', '.join(NORMALISATIONS)}.")
+        if placement not in PLACEMENTS:
+            raise ConfigError(f"datamodule.placement={placement}: there are {', '.join(PLACEMENTS)}.")
         self.header: DatasetHeader = describe(data_path)
         self.steps = Steps(n_steps_input, n_steps_output, stride, n_windows)
         self.batch_size = batch_size
         self.n_workers = n_workers
         self.normalisation = normalisation
         self.seed = seed
+        self.placement = placement
         self.memory_limit = memory_limit
         self._augment = augment
         self._splits: dict[str, Trajectories] = {}
@@ -140,8 +149,17 @@ class FieldDataModule(L.LightningDataModule):
             )
         return self._windows[split]
 
+    def place(self, split: str = "train") -> str:
+        """One of `PLACEMENTS`, but "auto"."""
+        if self.placement != AUTO:
+            return self.placement
+        n_bytes, device = self.split(split).n_bytes, self._device()
+        if n_bytes > self.memory_limit * 1e9:
+            return DISK
+        return DEVICE if n_bytes <= DEVICE_SHARE * _memory_of(device) else RAM
+
     def in_memory(self, split: str = "train") -> bool:
-        return self.split(split).n_bytes <= self.memory_limit * 1e9
+        return self.place(split) != DISK
 
     def train_dataloader(self) -> TrainLoader:
         """Batches in the order of the epoch; a checkpoint remembers the place in it."""
@@ -180,17 +198,29 @@ class FieldDataModule(L.LightningDataModule):
         )
 
     def _load(self, kind: type[Loader], split: str, sampler: EpochSampler) -> Loader:
-        return kind.over(self.windows(split), sampler, n_workers=0 if self.in_memory(split) else self.n_workers)
+        windows, place = self.windows(split), self.place(split)
+        if place == DEVICE:
+            windows.move_to(self._device())
+        return kind.over(windows, sampler, n_workers=self.n_workers if place == DISK else 0)
 
     def _place(self) -> tuple[int, int]:
         """Rank and number of ranks of the trainer, if there is one."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _device(self) -> torch.device:
+        """Of this process; as long as there is no trainer, the host."""
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
     def _epoch(self) -> int:
         """The epoch to be trained next: behind a checkpoint of an epoch's end `trainer.current_epoch` is still that."""
         if self.trainer is None:
             return 0
         return self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+
+
+def _memory_of(device: torch.device) -> int:
+    """Bytes of a GPU; other devices have none of their own."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
 
 
 def _check_positive(**values: int) -> None:

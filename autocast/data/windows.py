@@ -46,6 +46,10 @@ class FrameStore(ABC):
     def read(self, trajectories: Tensor, starts: Tensor, steps: Steps) -> tuple[Tensor, Tensor]:
         """`(B, Ti, *S, C)` and `(B, To, *S, C)`, both contiguous, of the windows at `(trajectory, start)`."""
 
+    @abstractmethod
+    def move_to(self, device: torch.device) -> None:
+        """Where frames that are in memory are to be from now on."""
+
 
 class MemoryStore(FrameStore):
     """All frames of a split in one tensor; a batch is an `index_select`."""
@@ -60,13 +64,17 @@ class MemoryStore(FrameStore):
             check_finite(frames, trajectories, i, 0)
             self._frames[self._offsets[i] : self._offsets[i] + n] = torch.from_numpy(frames)
 
+    def move_to(self, device: torch.device) -> None:
+        self._frames = self._frames.to(device)
+
     def read(self, trajectories: Tensor, starts: Tensor, steps: Steps) -> tuple[Tensor, Tensor]:
         first = self._offsets[trajectories] + starts
         rows = first[:, None] + steps.stride * torch.arange(steps.n_read)
         return self._select(rows[:, : steps.n_input]), self._select(rows[:, steps.n_input :])
 
     def _select(self, rows: Tensor) -> Tensor:
-        return self._frames.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+        places = rows.flatten().to(self._frames.device, non_blocking=True)
+        return self._frames.index_select(0, places).unflatten(0, rows.shape)
 
 
 class DiskStore(FrameStore):
@@ -74,6 +82,9 @@ class DiskStore(FrameStore):
 
     def __init__(self, trajectories: Trajectories):
         self._trajectories = trajectories
+
+    def move_to(self, device: torch.device) -> None:
+        """Nothing of it is in memory."""
 
     def read(self, trajectories: Tensor, starts: Tensor, steps: Steps) -> tuple[Tensor, Tensor]:
         places = zip(trajectories.tolist(), starts.tolist(), strict=True)
@@ -105,6 +116,10 @@ class WindowDataset(Dataset[Batch]):
 
     def __len__(self) -> int:
         return int(self._ends[-1])
+
+    def move_to(self, device: torch.device) -> None:
+        """Where the fields of batches are to be, if they are read from memory."""
+        self._store.move_to(device)
 
     def __getitem__(self, indices: Sequence[int]) -> Batch:
         return self.batch(indices)

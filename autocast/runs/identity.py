@@ -14,7 +14,13 @@ from typing import Any
 
 NAMES = ("hydra", "logging", "cluster", "eval.name", "eval.video_dir", "eval.checkpoint")
 RESOURCES = ("accelerator", "devices", "num_nodes", "strategy", "max_time", "budget", "default_root_dir")
-ALWAYS_FREE = (*NAMES, *(f"trainer.{key}" for key in RESOURCES), "datamodule.n_workers", "gate")
+DATA_RESOURCES = ("n_workers", "placement", "memory_limit")
+ALWAYS_FREE = (
+    *NAMES,
+    *(f"trainer.{key}" for key in RESOURCES),
+    *(f"datamodule.{key}" for key in DATA_RESOURCES),
+    "gate",
+)
 FREE = {
     "train": (*ALWAYS_FREE, "eval", "checkpoint"),
     "eval": (*ALWAYS_FREE, "trainer", "optimizer", "callbacks", "checkpoint", "eval.batch_size"),

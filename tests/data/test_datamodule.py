@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from autocast.data.augmentations import RandomSymmetry
-from autocast.data.datamodule import FieldDataModule
+from autocast.data.datamodule import PLACEMENTS, FieldDataModule
 from autocast.errors import ConfigError, DataError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "datamodule"
@@ -149,6 +149,41 @@ def test_test_batches_hold_one_window(make_dataset):
     loaders = (datamodule.train_dataloader(), datamodule.val_dataloader(), datamodule.test_dataloader())
     assert [next(iter(loader)).output_fields.shape[1] for loader in loaders] == [4, 4, 2]
     assert datamodule.n_steps_output == 2
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_batches_are_the_same_wherever_the_frames_are(make_dataset, placement):
+    path = make_dataset()
+    placed = FieldDataModule(path, batch_size=6, placement=placement)
+    assert placed.place() == {"auto": "ram"}.get(placement, placement)
+    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        expected = getattr(FieldDataModule(path, batch_size=6, placement="ram"), name)()
+        assert assert_same_batches(getattr(placed, name)(), expected)
+
+
+def test_auto_chooses_the_place_by_size(make_dataset, monkeypatch):
+    datamodule = FieldDataModule(make_dataset(), memory_limit=0)
+    assert datamodule.place() == "disk"
+    datamodule.memory_limit = 2.0
+    n_bytes = datamodule.split("train").n_bytes
+    monkeypatch.setattr("autocast.data.datamodule._memory_of", lambda device: 10 * n_bytes)
+    assert datamodule.place() == "device"
+    monkeypatch.setattr("autocast.data.datamodule._memory_of", lambda device: 9 * n_bytes)
+    assert datamodule.place() == "ram"
+
+
+def test_fields_move_to_a_device_and_their_names_stay(make_dataset):
+    windows = FieldDataModule(make_dataset()).windows("train")
+    windows.move_to(torch.device("meta"))
+    batch = windows[[3, 1]]
+    assert (batch.input_fields.device.type, batch.output_fields.device.type) == ("meta", "meta")
+    moved = batch.to("meta")
+    assert (moved.scalars.device.type, moved.trajectory.device.type, moved.start.device.type) == ("meta", "cpu", "cpu")
+
+
+def test_an_unknown_placement_lists_the_known_ones(make_dataset):
+    with pytest.raises(ConfigError, match=r"datamodule\.placement=gpu.*auto, disk, ram, device"):
+        FieldDataModule(make_dataset(), placement="gpu")
 
 
 def test_an_unknown_normalisation_lists_the_known_ones(make_dataset):
