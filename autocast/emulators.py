@@ -25,6 +25,10 @@ Step = Callable[[Tensor], Tensor]
 """From encoded steps to the next ones."""
 
 
+def _as_it_is(x: Tensor) -> Tensor:
+    return x
+
+
 class FrozenAutoencoder(Autoencoder):
     """A trained autoencoder that training leaves alone.
 
@@ -301,7 +305,7 @@ class EncoderProcessorDecoder(nn.Module):
         return self.normaliser.denormalise(self.autoencoder(self.normaliser.normalise(x)))
 
     @torch.no_grad()
-    def forecast(
+    def forecast(  # noqa: PLR0913
         self,
         x: Tensor,
         n_steps: int,
@@ -313,6 +317,7 @@ class EncoderProcessorDecoder(nn.Module):
         constant_fields: Tensor | None = None,
         truth: Tensor | None = None,  # noqa: ARG002
         mode: str | None = None,
+        max_rows: int | None = None,
     ) -> Iterator[Tensor]:
         """Streams an ensemble forecast window by window.
 
@@ -326,39 +331,38 @@ class EncoderProcessorDecoder(nn.Module):
             constant_fields: `(B, *S, Cc)`
             truth: Not looked at.
             mode: See `resolve_mode`. With "latent", `x` and what is yielded are latents as caches hold them.
+            max_rows: Trajectories times members in a network call at most, whatever there is of either.
 
         Yields:
             `(B, M, t, *S, C)` in physical units, `n_steps` steps in all.
         """
         modes = {AMBIENT: self._ambient, ENCODE_ONCE: self._encode_once, LATENT: self._latent}
-        roll_out = modes[self.resolve_mode(mode)]
+        starts = {AMBIENT: _as_it_is, ENCODE_ONCE: self.encode_fields, LATENT: self.normalise_latents}
+        mode = self.resolve_mode(mode)
         n_members = 1 if self.deterministic else n_members
         numbers = range(x.shape[0]) if trajectory is None else [int(i) for i in trajectory]
         noise = Noise([(seed, i, member) for i in numbers for member in range(n_members)])
-        condition = self.condition(scalars, constant_fields).repeat(n_members)
+        start = starts[mode](x).repeat_interleave(n_members, dim=0)
+        condition, size = self.condition(scalars, constant_fields).repeat(n_members), max_rows or len(start)
+        parts = zip(start.split(size), condition.split(size, len(start)), noise.split(size), strict=True)
+        rollouts = [modes[mode](rows, n_steps, self._step(known, draws)) for rows, known, draws in parts]
+        for windows in zip(*rollouts, strict=True):
+            yield layout.unfold_members(torch.cat(windows), n_members)
 
-        def step(z: Tensor) -> Tensor:
-            return self.processor.sample(z, condition, noise)
+    def _step(self, condition: Condition, noise: Noise) -> Step:
+        """From encoded steps to the next ones, each row going on from its own."""
+        return lambda z: self.processor.sample(z, condition, noise)
 
-        for window in roll_out(x, n_steps, n_members, step):
-            yield layout.unfold_members(window, n_members)
+    def _ambient(self, x: Tensor, n_steps: int, step: Step) -> Iterator[Tensor]:
+        """Windows of fields `(rows, t, *S, C)`, each decoded and encoded again to make the next one."""
+        return rollout(lambda fields: self.decode_fields(step(self.encode_fields(fields))), x, n_steps)
 
-    def _ambient(self, x: Tensor, n_steps: int, n_members: int, step: Step) -> Iterator[Tensor]:
-        """Windows `(B*M, t, *S, C)`, each decoded and encoded again to make the next one."""
-
-        def ambient_step(fields: Tensor) -> Tensor:
-            return self.decode_fields(step(self.encode_fields(fields)))
-
-        return rollout(ambient_step, x.repeat_interleave(n_members, dim=0), n_steps)
-
-    def _encode_once(self, x: Tensor, n_steps: int, n_members: int, step: Step) -> Iterator[Tensor]:
-        """Windows decoded from a rollout of latents. The input is encoded once for all members."""
-        z = self.encode_fields(x).repeat_interleave(n_members, dim=0)
+    def _encode_once(self, z: Tensor, n_steps: int, step: Step) -> Iterator[Tensor]:
+        """Windows decoded from a rollout of latents."""
         return (self.decode_fields(window) for window in rollout(step, z, n_steps))
 
-    def _latent(self, z: Tensor, n_steps: int, n_members: int, step: Step) -> Iterator[Tensor]:
-        """Windows of latents from latents."""
-        z = self.normalise_latents(z).repeat_interleave(n_members, dim=0)
+    def _latent(self, z: Tensor, n_steps: int, step: Step) -> Iterator[Tensor]:
+        """Windows of latents."""
         return (self.denormalise_latents(window) for window in rollout(step, z, n_steps))
 
     def rollout(

@@ -56,7 +56,7 @@ def preflight(
         header = describe(path)
     except DataError as error:
         return [Problem("datamodule.data_path", str(error))], []
-    problems = list(_missing_splits(header, request.command))
+    problems = [*_missing_splits(header, request.command), *_idle_names(config, place)]
     if request.command != "cache-latents":  # frames are encoded one by one
         problems += _short_trajectories(header, config)
     if header.spec is None:
@@ -76,6 +76,13 @@ def preflight(
     if request.command == "cache-latents":
         return list(_encoder_problems(Path(config["autoencoder_checkpoint"]))), []
     return list(_model_problems(config, header.spec, place, rollout, trains=request.command != "eval")), []
+
+
+def _idle_names(config: Mapping[str, Any], place: Place) -> Iterator[Problem]:
+    """Names of weights to take over, and nothing to take them from."""
+    given = [key for key, names in config.get("init", {}).items() if names]
+    if given and place.saved is None and place.init_from is None:
+        yield Problem(f"init.{given[0]}", "says what --init-from RUN takes over: give that as well, or leave it out")
 
 
 def _missing_splits(header: DatasetHeader, command: str) -> Iterator[Problem]:
@@ -198,8 +205,9 @@ def _model_problems(
 ) -> Iterator[Problem]:
     """A model that cannot be built for these fields, weights that do not fit it where a training would load them, and a
     rollout in a space that it does not have."""
-    from autocast.assembly import build_blank, load_autoencoder, load_weights, read_checkpoint
+    from autocast.assembly import build_blank, load_autoencoder
     from autocast.evaluation.rollout_modes import resolve_rollout
+    from autocast.training.initial_weights import WeightNames, init_weights
 
     subject, source = "model", config.get("autoencoder_checkpoint")
     try:
@@ -209,7 +217,7 @@ def _model_problems(
             load_autoencoder(model, Path(source))
         if place.init_from and place.init_from.is_file():
             subject = "--init-from"
-            load_weights(model, read_checkpoint(place.init_from), place.init_from)
+            init_weights(model, place.init_from, WeightNames(**config["init"]))
         if rollout is not None:
             subject = "eval"
             resolve_rollout(model, rollout)

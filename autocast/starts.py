@@ -77,11 +77,11 @@ _STARTS: dict[str, Callable[[Job], Start]] = {
 
 def start(job: Job) -> Start:
     """Data and a new model with the weights that it starts from, which may be another run's."""
-    from autocast.assembly import load_weights, read_checkpoint
+    from autocast.training.initial_weights import WeightNames, init_weights
 
     made = _STARTS[job.kind](job)
     if job.init_from is not None and job.resume_from is None:
-        load_weights(made.model, read_checkpoint(job.init_from), job.init_from)
+        init_weights(made.model, job.init_from, WeightNames(**job.config["init"]))
     return made
 
 

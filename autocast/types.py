@@ -133,6 +133,11 @@ class Condition:
         )
         return Condition(scalars, fields)
 
+    def split(self, size: int, n_rows: int) -> list[Condition]:
+        """The condition of `n_rows` rows in groups of at most `size` rows."""
+        slices = [slice(first, first + size) for first in range(0, n_rows, size)]
+        return [Condition(*(None if x is None else x[rows] for x in (self.scalars, self.fields))) for rows in slices]
+
 
 @dataclass(frozen=True)
 class Batch:

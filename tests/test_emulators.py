@@ -123,6 +123,21 @@ def test_a_forecast_does_not_depend_on_the_batch() -> None:
     torch.testing.assert_close(whole[:, :2], forecast(emulator, batch, n_members=2, seed=7))
 
 
+@pytest.mark.parametrize("mode", ["ambient", "encode_once"])
+@pytest.mark.parametrize("max_rows", [1, 4, 5])
+def test_a_forecast_does_not_depend_on_the_rows_of_a_call(mode: str, max_rows: int) -> None:
+    """Five trajectories with three members each: groups hold parts of ensembles."""
+    emulator, batch = make_emulator(), make_batch()
+    sample, seen = emulator.processor.sample, []
+    emulator.processor.sample = lambda x, *known: seen.append(len(x)) or sample(x, *known)
+    whole = forecast(emulator, batch, n_members=3, mode=mode)
+    assert set(seen) == {N_BATCH * 3}
+    seen.clear()
+    parts = forecast(emulator, batch, n_members=3, mode=mode, max_rows=max_rows)
+    assert max(seen) == max_rows
+    torch.testing.assert_close(parts, whole)
+
+
 def test_members_differ_and_a_forecast_is_in_physical_units() -> None:
     found = forecast(make_emulator(), make_batch(), n_members=3, seed=0)
     assert (found[:, 0] - found[:, 1]).abs().mean() > 0

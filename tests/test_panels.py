@@ -30,7 +30,7 @@ def datamodule() -> Any:
     split = SimpleNamespace(n_trajectories=3, n_steps=lambda i: 5)
     header = SimpleNamespace(splits={"train": 1, "test": 1})
     steps = {"n_steps_input": 1, "n_steps_output": 2}
-    return SimpleNamespace(spec=spec, header=header, split=lambda name: split, in_memory=lambda: True, **steps)
+    return SimpleNamespace(spec=spec, header=header, split=lambda name: split, place=lambda: "ram", **steps)
 
 
 def evaluated(**facts: Any) -> str:

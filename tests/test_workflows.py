@@ -215,8 +215,22 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_written(
 ) -> None:
     request = Request("ae", ("model.encoder.latent_channels=3",), dataset=str(dataset), workdir=tmp_path / "no")
     assert run(dataclasses.replace(request, init_from=str(trained))) == 2
-    assert "--init-from" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--init-from" in said
+    assert "init.fresh" in said
+    assert run(Request("ae", ("init.fresh=[normaliser]",), dataset=str(dataset), workdir=tmp_path / "no")) == 2
+    assert "init.fresh" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
+
+
+def test_a_training_starts_from_weights_of_another_model(trained: Path, dataset: Path, tmp_path: Path) -> None:
+    """More latent channels: what holds them is new, in the encoder's last and the decoder's first convolution."""
+    fresh = "[autoencoder.encoder.network.tail,autoencoder.decoder.network.head]"
+    words = (*SMALL, "model.encoder.latent_channels=3", f"init.fresh={fresh}", "trainer.max_epochs=1")
+    request = Request("ae", words, dataset=str(dataset), workdir=tmp_path / "a", init_from=str(trained))
+    assert run(request) == 0
+    parents = json.loads((tmp_path / "a/.autocast/ae/train/run.json").read_text())["parents"]
+    assert [parent["role"] for parent in parents] == ["init_from"]
 
 
 def test_inspect_draws(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

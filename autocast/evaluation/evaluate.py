@@ -73,11 +73,11 @@ def evaluate(
     device = torch.device(device)
     out_dir.mkdir(parents=True, exist_ok=True)
     model, datamodule, settings = in_rollout_mode(model, datamodule, settings)
-    plan = make_plan(model, datamodule, settings)
+    plan = make_plan(model, datamodule, settings, device)
     for note in plan.notes:
         on_event("note", {"text": note})
     on_event("evaluation_started", plan.sizes)
-    model_forecaster = ModelForecaster(model, plan.n_members, settings.seed, device)
+    model_forecaster = ModelForecaster(model, plan.n_members, settings.seed, device, plan.max_rows)
     forecasters: dict[str, Forecaster] = {MODEL: model_forecaster, **_baselines(model, datamodule, plan, device)}
     streams = {name: plan.term_stream(plan.n_members if name == MODEL else 1) for name in forecasters}
     spectra = {name: plan.spectrum_stream() for name in forecasters if name in (MODEL, RECONSTRUCTION)}

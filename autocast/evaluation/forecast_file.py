@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from autocast.data.trajectories import Trajectories
 from autocast.data.well_writer import WellWriter, well_file
 from autocast.emulators import EncoderProcessorDecoder
 from autocast.errors import DataError
+from autocast.evaluation.memory import rows_that_fit
 from autocast.evaluation.rollout_file import ORIGIN_NAMES
 from autocast.types import FieldSpec
 
@@ -86,48 +87,73 @@ def _check_fields(source: str, ours: FieldSpec, theirs: FieldSpec) -> None:
 
 
 def write_forecast(plan: Plan, file: Path, *, batch_size: int, progress: Progress) -> None:
-    """Streams the forecast to `file`, which appears when it is complete: initial frames, then forecast steps."""
-    n_input, n = plan.model.n_steps_input, plan.source.n_trajectories
+    """Streams the forecast to `file`, which appears when it is complete: initial frames, then forecast steps.
+
+    Args:
+        plan: What is forecast.
+        file: Is replaced.
+        batch_size: Trajectories that are forecast together at most; how many members go into a model call is measured.
+        progress: Told of every window.
+    """
+    model, n = plan.model, plan.source.n_trajectories
     done, total = 0, n * plan.n_steps
     file.parent.mkdir(parents=True, exist_ok=True)
-    with well_file(file, plan.spec, n_trajectories=n * plan.n_members, n_steps=n_input + plan.n_steps) as writer:
+    max_rows = rows_that_fit(lambda rows: next(_forecast(plan, [0] * rows, n_members=1)), model.device)
+    batch_size = max(1, min(batch_size, max_rows // plan.n_members))
+    n_frames = model.n_steps_input + plan.n_steps
+    with well_file(file, plan.spec, n_trajectories=n * plan.n_members, n_steps=n_frames) as writer:
         for first in range(0, n, batch_size):
             numbers = range(first, min(first + batch_size, n))
-            written = n_input
-            for window in _windows(plan, writer, numbers):
+            _write_known(plan, writer, numbers)
+            written = model.n_steps_input
+            for window in _forecast(plan, numbers, n_members=plan.n_members, max_rows=max_rows):
+                frames = window.float().cpu().numpy()
                 for row, number in enumerate(numbers):
                     for member in range(plan.n_members):
-                        writer.write(number * plan.n_members + member, window[row, member], written)
+                        writer.write(number * plan.n_members + member, frames[row, member], written)
                 written += window.shape[2]
                 done += window.shape[2] * len(numbers)
                 progress(done, total)
 
 
-def _windows(plan: Plan, writer: WellWriter, numbers: range) -> Iterator[np.ndarray]:
-    """Writes what is known of the trajectories and yields their forecast, `(B, M, t, *S, C)`."""
-    model, source = plan.model, plan.source
-    stop = (model.n_steps_input - 1) * model.stride + 1
-    initial = np.stack([source.read(i, 0, stop, model.stride) for i in numbers])
-    scalars = np.stack([source.scalars(i)[: model.spec.n_scalars] for i in numbers])
-    constant = [fields for i in numbers if (fields := source.constant_fields(i)) is not None]
-    for row, number in enumerate(numbers):
+def _write_known(plan: Plan, writer: WellWriter, numbers: Sequence[int]) -> None:
+    """The initial frames of every member's trajectory, and what is constant in it."""
+    for number in numbers:
+        initial, scalars, constant = _initial(plan, number), _scalars(plan, number), plan.source.constant_fields(number)
         for member in range(plan.n_members):
             place = number * plan.n_members + member
-            writer.write(place, initial[row])
-            writer.write_scalars(place, [*scalars[row].tolist(), number, member])
-            if constant:
-                writer.write_constant_fields(place, constant[row])
-    windows = model.forecast(
-        _tensor(initial, model),
+            writer.write(place, initial)
+            writer.write_scalars(place, [*scalars.tolist(), number, member])
+            if constant is not None:
+                writer.write_constant_fields(place, constant)
+
+
+def _forecast(plan: Plan, numbers: Sequence[int], *, n_members: int, max_rows: int | None = None) -> Iterator[Tensor]:
+    """Windows `(B, M, t, *S, C)` of the forecasts from these trajectories."""
+    model = plan.model
+    constant = [fields for i in numbers if (fields := plan.source.constant_fields(i)) is not None]
+    return model.forecast(
+        _tensor([_initial(plan, i) for i in numbers], model),
         plan.n_steps,
-        n_members=plan.n_members,
+        n_members=n_members,
         seed=plan.seed,
         trajectory=list(numbers),
-        scalars=_tensor(scalars, model) if scalars.size else None,
-        constant_fields=_tensor(np.stack(constant), model) if constant else None,
+        scalars=_tensor([_scalars(plan, i) for i in numbers], model) if model.spec.n_scalars else None,
+        constant_fields=_tensor(constant, model) if constant else None,
+        max_rows=max_rows,
     )
-    return (window.float().cpu().numpy() for window in windows)
 
 
-def _tensor(values: np.ndarray, model: EncoderProcessorDecoder) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32)).to(model.device)
+def _initial(plan: Plan, number: int) -> np.ndarray:
+    """`(Ti, *S, C)`"""
+    stride = plan.model.stride
+    return plan.source.read(number, 0, (plan.model.n_steps_input - 1) * stride + 1, stride)
+
+
+def _scalars(plan: Plan, number: int) -> np.ndarray:
+    """`(K,)` those that the emulator knows."""
+    return plan.source.scalars(number)[: plan.model.spec.n_scalars]
+
+
+def _tensor(values: Sequence[np.ndarray], model: EncoderProcessorDecoder) -> Tensor:
+    return torch.from_numpy(np.stack(values).astype(np.float32)).to(model.device)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from autocast.evaluation.baselines import Step
+from autocast.evaluation.memory import rows_that_fit
 from autocast.evaluation.trajectory_batches import TrajectoryBatch
 from autocast.rollout import rollout
 
@@ -45,12 +46,14 @@ class ModelForecaster:
         n_members: Members of a forecast that is not deterministic.
         seed: Of the draws, together with the trajectory's and the member's number.
         device: Of the model.
+        max_rows: Trajectories times members in a model call at most.
     """
 
     model: Forecasts
     n_members: int
     seed: int
     device: torch.device
+    max_rows: int | None = None
     seconds: float = 0.0
     n_member_steps: int = 0
 
@@ -64,6 +67,7 @@ class ModelForecaster:
             scalars=None if batch.scalars is None else batch.scalars.to(self.device),
             constant_fields=None if batch.constant_fields is None else batch.constant_fields.to(self.device),
             truth=batch.truth,
+            max_rows=self.max_rows,
         )
         return self._timed(windows)
 
@@ -86,6 +90,25 @@ class ModelForecaster:
                 return
             self.n_member_steps += window.shape[0] * window.shape[1] * window.shape[2]
             yield window
+
+
+def rows_per_call(
+    model: Forecasts,
+    opening: Callable[[int, int], TrajectoryBatch],
+    device: torch.device,
+    gigabytes: float | None = None,
+) -> int:
+    """Trajectories times members that a model call has memory for; see `rows_that_fit`.
+
+    Args:
+        model: In evaluation mode, on `device`.
+        opening: A batch, from its number of rows and of steps to forecast.
+        device: Of the model.
+        gigabytes: For the tensors of a call.
+    """
+    forecast = ModelForecaster(model, 1, 0, device)
+    budget = None if gigabytes is None else 1e9 * gigabytes
+    return rows_that_fit(lambda n_rows: next(forecast(opening(n_rows, model.n_steps_output))), device, budget)
 
 
 def baseline_forecaster(step: Step) -> Forecaster:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from autocast.data.trajectories import Trajectories
 from autocast.evaluation.examples import chosen_trajectories
-from autocast.evaluation.forecasters import Forecasts
+from autocast.evaluation.forecasters import Forecasts, rows_per_call
 from autocast.evaluation.settings import EvaluationSettings, lead_windows
 from autocast.evaluation.trajectory_batches import TestTrajectories
 from autocast.metrics.registry import Metric, resolve_metrics
@@ -49,6 +50,9 @@ class Plan:
     """Steps that each trajectory is scored for."""
     n_members: int
     batch_size: int
+    """Trajectories that are rolled out together."""
+    max_rows: int
+    """Trajectories times members in a model call."""
     examples: list[int]
     """Trajectories that are kept whole."""
     notes: list[str]
@@ -93,24 +97,24 @@ class Plan:
         )
 
 
-def make_plan(model: Forecasts, datamodule: EvaluationData, settings: EvaluationSettings) -> Plan:
+def make_plan(model: Forecasts, datamodule: EvaluationData, settings: EvaluationSettings, device: torch.device) -> Plan:
     """What an evaluation of this model on the test split will do.
 
-    A deterministic model has one member; a reconstruction, which has seen the truth, has no baselines.
+    A deterministic model has one member; a reconstruction, which has seen the truth, has no baselines. How much goes
+    into a model call is measured on a window of the first trajectory.
     """
     if model.reconstructs:
         settings = dataclasses.replace(settings, baselines=())
     test = TestTrajectories(datamodule.split("test"), model.n_steps_input, settings.n_steps, model.stride)
     lengths = test.lengths
     n_members = 1 if model.deterministic else settings.n_members
-    batch_size = settings.batch_size or datamodule.batch_size
-    if settings.max_rows is not None:
-        batch_size = max(1, min(batch_size, settings.max_rows // n_members))
+    max_rows = settings.max_rows or rows_per_call(model, test.opening, device, settings.memory_limit)
+    batch_size = max(1, min(settings.batch_size or datamodule.batch_size, max_rows // n_members))
     chosen = chosen_trajectories(settings.batch_indices, datamodule.batch_size, len(lengths))
     notes = _notes(settings, lengths, len(chosen), n_batches=-(-len(lengths) // datamodule.batch_size))
     kept = chosen[: settings.max_videos]
     spec = dataclasses.replace(datamodule.spec, time_step=datamodule.spec.time_step * model.stride)
-    return Plan(settings, spec, test, lengths, n_members, batch_size, kept, notes)
+    return Plan(settings, spec, test, lengths, n_members, batch_size, max_rows, kept, notes)
 
 
 def _notes(settings: EvaluationSettings, lengths: list[int], n_chosen: int, n_batches: int) -> list[str]:

@@ -35,7 +35,10 @@ class EvaluationSettings:
     batch_size: int | None = None
     """Trajectories in a model call; None is the data module's batch size. Scores do not depend on it."""
     max_rows: int | None = None
-    """Trajectories times members in a model call at most; None is no limit. Scores do not depend on it."""
+    """Trajectories times members in a model call at most; None is what `memory_limit` allows. Scores do not depend on
+    it."""
+    memory_limit: float | None = None
+    """GB for the tensors of a model call, whose size is measured; None is half of what a GPU has free, 1 on a CPU."""
     seed: int = 0
     windows: tuple[str, ...] = ("1", "2:8")
     """Windows of lead times, `first:last` from 1, both included; the whole rollout is always there as "all"."""
@@ -65,6 +68,8 @@ class EvaluationSettings:
             raise ConfigError(f"eval.rollout={self.rollout}: no such mode. There are: {', '.join(ROLLOUTS)}.")
         for key in ("n_members", "n_steps", "batch_size", "max_rows", "fps"):
             _check_positive(key, getattr(self, key))
+        if self.memory_limit is not None and self.memory_limit <= 0:
+            raise ConfigError(f"eval.memory_limit={self.memory_limit}: GB, more than 0.")
         if any(index < 0 for index in self.batch_indices):
             raise ConfigError(f"eval.batch_indices={list(self.batch_indices)}: indices of batches count from 0.")
 

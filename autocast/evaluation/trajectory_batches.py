@@ -80,6 +80,10 @@ class TestTrajectories:
             numbers.append(i)
         yield self._read(numbers, lengths[numbers[0]])
 
+    def opening(self, n_rows: int, n_steps: int) -> TrajectoryBatch:
+        """The first trajectory `n_rows` times, and `n_steps` of it to forecast, if it has so many."""
+        return self._read([0] * n_rows, min(n_steps, self.lengths[0]))
+
     def _length(self, i: int) -> int:
         return len(range(0, self.trajectories.n_steps(i), self.stride)) - self.n_steps_input
 

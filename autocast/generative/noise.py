@@ -30,6 +30,10 @@ class Noise:
     def __len__(self) -> int:
         return len(self._keys)
 
+    def split(self, size: int) -> list[Noise]:
+        """The streams of the rows, from their starts, in groups of at most `size` rows."""
+        return [Noise(self._keys[first : first + size]) for first in range(0, len(self._keys), size)]
+
     def normal(self, *shape: int, like: Tensor) -> Float[Tensor, "b ..."]:
         """Standard normal numbers `(B, *shape)`."""
         return self._draw(torch.Tensor.normal_, shape, like)

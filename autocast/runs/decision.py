@@ -30,6 +30,7 @@ FIXED_BY_THE_START = (
     "model",
     "optimizer.algorithm",
     "seed",
+    "init",
     "autoencoder_checkpoint",
     "latents",
     "datamodule.n_steps_input",

@@ -15,6 +15,7 @@ from typing import Any
 NAMES = ("hydra", "logging", "cluster", "eval.name", "eval.video_dir", "eval.checkpoint")
 RESOURCES = ("accelerator", "devices", "num_nodes", "strategy", "max_time", "budget", "default_root_dir")
 DATA_RESOURCES = ("n_workers", "placement", "memory_limit")
+EVAL_RESOURCES = tuple(f"eval.{key}" for key in ("batch_size", "max_rows", "memory_limit"))
 ALWAYS_FREE = (
     *NAMES,
     *(f"trainer.{key}" for key in RESOURCES),
@@ -23,7 +24,7 @@ ALWAYS_FREE = (
 )
 FREE = {
     "train": (*ALWAYS_FREE, "eval", "checkpoint"),
-    "eval": (*ALWAYS_FREE, "trainer", "optimizer", "callbacks", "checkpoint", "eval.batch_size"),
+    "eval": (*ALWAYS_FREE, "trainer", "optimizer", "callbacks", "checkpoint", "init", *EVAL_RESOURCES),
 }
 """Keys that do not change what comes out of a stage: names, resources, and the settings of other stages."""
 

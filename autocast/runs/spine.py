@@ -28,6 +28,7 @@ class EncoderProcessorDecoder:
     checkpoint: dict[str, Any]
     eval: dict[str, Any]
     training: dict[str, Any] = field(default_factory=dict)
+    init: dict[str, Any] = field(default_factory=dict)
     cluster: dict[str, Any] | None = None
     seed: int = 42
     gate: Literal["auto", "always", "never"] = "auto"
@@ -67,6 +68,7 @@ class Autoencoder:
     logging: dict[str, Leaf]
     checkpoint: dict[str, Any]
     eval: dict[str, Any]
+    init: dict[str, Any] = field(default_factory=dict)
     cluster: dict[str, Any] | None = None
     seed: int = 42
     gate: Literal["auto", "always", "never"] = "auto"
@@ -106,6 +108,15 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Init:
+    """`WeightNames`: what `--init-from` takes over where the models differ."""
+
+    rename: list[list[str]] = field(default_factory=list)
+    leave: list[str] = field(default_factory=list)
+    fresh: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Eval:
     """`EvaluationSettings`, and where from and where to."""
 
@@ -120,6 +131,7 @@ class Eval:
     rollout: str | None = None
     batch_size: int | None = None
     max_rows: int | None = None
+    memory_limit: float | None = None
     seed: int = 0
     windows: list[str | int] | None = None
     baselines: list[str] | None = None
@@ -174,6 +186,7 @@ ROOTS = {
 SECTIONS = {
     "eval": "Eval",
     "checkpoint": "Checkpoint",
+    "init": "Init",
     "optimizer": "Optimizer",
     "training": "Training",
     "cluster": "Cluster",

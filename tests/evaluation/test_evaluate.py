@@ -76,7 +76,7 @@ class ToyModel(nn.Module):
         self.scale = nn.Parameter(torch.tensor(0.05))
         self.calls = []
 
-    def forecast(self, x, n_steps, *, n_members, seed, trajectory, scalars, constant_fields, truth=None):
+    def forecast(self, x, n_steps, *, n_members, seed, trajectory, scalars, constant_fields, truth=None, max_rows=None):
         self.calls += trajectory.tolist()
         assert scalars.shape == (len(x), 1)
         assert constant_fields.shape == (len(x), *GRID, 1)
@@ -105,7 +105,7 @@ def make_data(n_test=5, n_frames=10, batch_size=2):
     )
 
 
-SETTINGS = EvaluationSettings(n_members=3, batch_indices=(1,), windows=("1", "2:4"))
+SETTINGS = EvaluationSettings(n_members=3, max_rows=100, batch_indices=(1,), windows=("1", "2:4"))
 CSV_FILES = ("metrics.csv", "rollout_metrics.csv", "trajectory_metrics.csv", "coverage.csv")
 
 
@@ -173,7 +173,7 @@ def test_the_same_evaluation_gives_the_same_bytes(tmp_path):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
-@pytest.mark.parametrize("changes", [{"batch_size": 1}, {"batch_size": 4}, {"max_rows": 7}])
+@pytest.mark.parametrize("changes", [{"batch_size": 1}, {"batch_size": 4}, {"max_rows": 7}, {"max_rows": None}])
 def test_batches_change_neither_draws_nor_scores(tmp_path, changes):
     evaluate(ToyModel(), make_data(), SETTINGS, tmp_path / "a")
     evaluate(ToyModel(), make_data(), dataclasses.replace(SETTINGS, **changes), tmp_path / "b")

@@ -1,0 +1,253 @@
+"""What our training costs over a bare PyTorch loop: per step, per epoch, and in waiting for data from disk.
+
+    python benchmarks/training_overhead.py [--quick]
+
+Some minutes on two idle cores. The bare loop has the same model, batches, optimiser, clipping, schedule and averaged
+weights, and validates with them. Ours is `fit` as `autocast epd` calls it: logged metrics, checkpoints, the progress
+line and all. Runs of both alternate; of every run the first epoch warms up; what is told is the median of the others.
+
+1. `step`: a U-Net of 0.2 million parameters on a grid so small that the loop is mostly overhead.
+2. `epoch`: the direct U-Net of 64 x 64 fields, data in RAM, validation and checkpoints included.
+3. `disk`: the same, from HDF5 files with two workers: how much of the time training waits for them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import io
+import json
+import platform
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from autocast.assembly import assemble_emulator
+from autocast.autoencoders.bottlenecks import IdentityBottleneck
+from autocast.autoencoders.identity import IdentityEncoder
+from autocast.data.datamodule import FieldDataModule
+from autocast.data.simulate import simulate_dataset
+from autocast.generative.noise import Noise
+from autocast.nn.unet import UNet
+from autocast.processors.direct import Direct
+from autocast.simulators.advection_diffusion import AdvectionDiffusion
+from autocast.training.averaging import WarmupEMA
+from autocast.training.fit import Destination, Recipe, fit
+from autocast.training.optimizers import parameter_groups, warmup_cosine
+from autocast.training.progress import Display
+from autocast.types import Batch
+
+RESULT = Path(__file__).parent / "results" / "training_overhead.json"
+LIMITS = {"step": 1.3, "epoch": 1.05, "disk": 0.02}
+OPTIMIZER = functools.partial(torch.optim.AdamW, lr=1e-3, betas=(0.9, 0.99), fused=True)
+SCHEDULE = functools.partial(warmup_cosine, warmup_steps=50)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model on a data set, trained again and again."""
+
+    datamodule: Callable[[], FieldDataModule]
+    backbone: Callable[..., UNet]
+    n_epochs: int
+
+    def model(self, datamodule: FieldDataModule) -> Any:
+        torch.manual_seed(0)
+        return assemble_emulator(
+            IdentityEncoder,
+            IdentityBottleneck,
+            functools.partial(Direct, backbone=self.backbone),
+            spec=datamodule.spec,
+            normaliser=datamodule.normaliser,
+            n_steps_input=datamodule.n_steps_input,
+            n_steps_output=datamodule.n_steps_output,
+        )
+
+
+class Clock(Callback):
+    """The seconds of the training batches of each epoch, and of whole epochs."""
+
+    def __init__(self) -> None:
+        self.starts: list[float] = []
+        self.trained: list[float] = []
+        self.n_steps = 0
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self.starts.append(time.perf_counter())
+
+    def on_train_batch_end(self, trainer: L.Trainer, *seen: Any) -> None:
+        batch_idx = seen[-1]
+        if batch_idx + 1 == trainer.num_training_batches:
+            self.trained.append(time.perf_counter() - self.starts[-1])
+            self.n_steps = batch_idx + 1
+
+    def on_train_end(self, *_: Any) -> None:
+        self.starts.append(time.perf_counter())
+
+    @property
+    def seconds_per_step(self) -> float:
+        return statistics.median(self.trained[1:]) / self.n_steps
+
+    @property
+    def seconds_per_epoch(self) -> float:
+        return statistics.median(b - a for a, b in zip(self.starts[1:-1], self.starts[2:], strict=True))
+
+
+def ours(case: Case, directory: Path) -> tuple[Clock, str]:
+    """`fit`, and what its progress lines said."""
+    clock, said, datamodule = Clock(), io.StringIO(), case.datamodule()
+    recipe = Recipe(
+        functools.partial(L.Trainer, max_epochs=case.n_epochs, accelerator="cpu", devices=1, gradient_clip_val=1.0),
+        OPTIMIZER,
+        SCHEDULE,
+        callbacks={"ema": WarmupEMA(), "clock": clock},
+        max_spike=1000.0,
+    )
+    destination = Destination("epd", directory / "epd", directory / "epd.ckpt", {}, datamodule.spec.to_dict())
+    display = Display(Console(file=said, width=200), live=False)
+    fit(case.model(datamodule), datamodule, recipe, destination, display=display)
+    return clock, said.getvalue()
+
+
+def bare(case: Case) -> Clock:
+    """The same without anything of ours but model, data and optimiser."""
+    clock, datamodule = Clock(), case.datamodule()
+    model = case.model(datamodule)
+    train, valid = datamodule.train_dataloader(), datamodule.val_dataloader()
+    optimizer = OPTIMIZER(parameter_groups(model))
+    schedule = SCHEDULE(optimizer, lambda step: len(train) * case.n_epochs)  # noqa: ARG005
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.999))
+    clock.n_steps = len(train)
+    for epoch in range(case.n_epochs):
+        train.sampler.set_epoch(epoch)
+        clock.starts.append(time.perf_counter())
+        for indices in train.sampler:
+            batch = train.dataset[indices]
+            model.loss(batch, noise(batch))["loss"].backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            average.update_parameters(model)
+        clock.trained.append(time.perf_counter() - clock.starts[-1])
+        with torch.no_grad():
+            for indices in valid.sampler:
+                batch = valid.dataset[indices]
+                average.module.loss(batch, noise(batch))
+    clock.starts.append(time.perf_counter())
+    return clock
+
+
+def noise(batch: Batch) -> Noise:
+    return Noise([(0, row) for row in range(batch.size)])
+
+
+def compare(case: Case, rounds: int) -> list[tuple[Clock, Clock]]:
+    """Alternating runs, ours and the bare one."""
+    pairs = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as directory:
+            pairs.append((ours(case, Path(directory))[0], bare(case)))
+    return pairs
+
+
+def overhead_per_step(case: Case, rounds: int) -> dict[str, Any]:
+    pairs = compare(case, rounds)
+    figures = [[1e3 * clock.seconds_per_step for clock in pair] for pair in pairs]
+    extra = statistics.median(a - b for a, b in figures)
+    return {
+        "ours_ms": [round(a, 3) for a, _ in figures],
+        "bare_ms": [round(b, 3) for _, b in figures],
+        "extra_ms": round(extra, 3),
+        "limit_ms": LIMITS["step"],
+        "holds": extra <= LIMITS["step"],
+    }
+
+
+def ratio_of_epochs(case: Case, rounds: int) -> dict[str, Any]:
+    pairs = compare(case, rounds)
+    figures = [[clock.seconds_per_epoch for clock in pair] for pair in pairs]
+    ratio = statistics.median(a / b for a, b in figures)
+    return {
+        "ours_s": [round(a, 3) for a, _ in figures],
+        "bare_s": [round(b, 3) for _, b in figures],
+        "n_steps": pairs[0][0].n_steps,
+        "ratio": round(ratio, 4),
+        "limit": LIMITS["epoch"],
+        "holds": ratio <= LIMITS["epoch"],
+    }
+
+
+def data_wait(case: Case) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as directory:
+        said = ours(case, Path(directory))[1]
+    waits = [float(found) / 100 for found in re.findall(r"data wait ([\d.]+) %", said)][1:]
+    wait = statistics.median(waits)
+    return {"waits": waits, "wait": wait, "limit": LIMITS["disk"], "holds": wait < LIMITS["disk"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="toy sizes: shows that it runs, and nothing else")
+    parser.add_argument("--n-threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=RESULT)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.n_threads)
+    rounds, n_epochs = (1, 3) if arguments.quick else (5, 5)
+    with tempfile.TemporaryDirectory() as directory:
+        small, large = Path(directory) / "small", Path(directory) / "large"
+        simulate(small, 16, arguments.quick)
+        simulate(large, 64, arguments.quick)
+        tiny = functools.partial(UNet, width=16, levels=3, blocks=1)
+        ordinary = functools.partial(UNet, width=8 if arguments.quick else 32, levels=2, blocks=1)
+        in_ram = functools.partial(FieldDataModule, large, batch_size=16)
+        on_disk = functools.partial(in_ram, placement="disk", n_workers=2)
+        cases = {
+            "step": Case(functools.partial(FieldDataModule, small, batch_size=4), tiny, n_epochs),
+            "epoch": Case(in_ram, ordinary, n_epochs),
+            "disk": Case(on_disk, ordinary, n_epochs),
+        }
+        result = {
+            "step": {"parameters": n_parameters(cases["step"]), **overhead_per_step(cases["step"], rounds)},
+            "epoch": {"parameters": n_parameters(cases["epoch"]), **ratio_of_epochs(cases["epoch"], rounds)},
+            "disk": data_wait(cases["disk"]),
+            "run": {
+                "cpu": cpu_model(),
+                "n_threads": arguments.n_threads,
+                "python": platform.python_version(),
+                "torch": str(torch.__version__),
+                "lightning": L.__version__,
+            },
+        }
+    print(json.dumps(result, indent=2))
+    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def simulate(directory: Path, n_points: int, quick: bool) -> None:
+    simulator = AdvectionDiffusion(grid_shape=(n_points, n_points), n_frames=6 if quick else 21)
+    splits = {"train": 4 if quick else 20, "valid": 1 if quick else 2, "test": 1}
+    simulate_dataset(simulator, directory, splits=splits, seed=0)
+
+
+def n_parameters(case: Case) -> int:
+    return sum(p.numel() for p in case.model(case.datamodule()).parameters())
+
+
+def cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if platform.system() == "Linux" else []
+    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    main()
