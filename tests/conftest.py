@@ -31,6 +31,20 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("settings")))
 
 
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Without the checks of shape annotations, which torch cannot compile, and without what was compiled before."""
+    import torch._dynamo
+    from jaxtyping import config
+
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    config.update("jaxtyping_disable", True)
+    with torch._dynamo.config.patch(recompile_limit=64):  # the wrappers of annotated functions are all one function
+        yield
+    config.update("jaxtyping_disable", False)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
+
+from autocast.nn.compilation import Network
 
 
-class Backbone(nn.Module, ABC):
+class Backbone(Network, ABC):
     """A network from images to images on the same grid, told of a vector.
 
     Constructors take `(in_channels, out_channels, *, grid_shape, periodic, condition_features, <hyper-parameters>)`: a

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from autocast.nn.blocks import GatedBlock
+from autocast.nn.compilation import Network
 from autocast.nn.convolution import Convolution, channels_last
 from autocast.nn.shuffle import pixel_shuffle, pixel_unshuffle
 
@@ -27,7 +28,7 @@ def saturate(z: Float[Tensor, "*any"], bound: float) -> Float[Tensor, "*any"]:
     return z * torch.rsqrt(1 + (z / bound).square())
 
 
-class DeepCompressionDown(nn.Module):
+class DeepCompressionDown(Network):
     """Images `(B, C, *S)` to latents `(B, latent_channels, *S / 2**n)`, n the number of `widths`.
 
     Each stage unshuffles by two and brings the channels to its width, the first by a 3-point convolution, the others
@@ -67,7 +68,7 @@ class DeepCompressionDown(nn.Module):
         return self.tail(x)
 
 
-class DeepCompressionUp(nn.Module):
+class DeepCompressionUp(Network):
     """The mirror of `DeepCompressionDown`: the same layers in the opposite order, at the same cost."""
 
     def __init__(

@@ -13,18 +13,19 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("hydra", "logging", "cluster", "eval.name", "eval.video_dir", "eval.checkpoint")
-RESOURCES = ("accelerator", "devices", "num_nodes", "strategy", "max_time", "budget", "default_root_dir")
+RESOURCES = ("accelerator", "devices", "num_nodes", "strategy", "max_time", "budget", "default_root_dir", "compile")
 DATA_RESOURCES = ("n_workers", "placement", "memory_limit")
-EVAL_RESOURCES = tuple(f"eval.{key}" for key in ("batch_size", "max_rows", "memory_limit"))
+EVAL_RESOURCES = ("batch_size", "max_rows", "memory_limit", "compile")
 ALWAYS_FREE = (
     *NAMES,
     *(f"trainer.{key}" for key in RESOURCES),
     *(f"datamodule.{key}" for key in DATA_RESOURCES),
+    *(f"eval.{key}" for key in EVAL_RESOURCES),
     "gate",
 )
 FREE = {
     "train": (*ALWAYS_FREE, "eval", "checkpoint"),
-    "eval": (*ALWAYS_FREE, "trainer", "optimizer", "callbacks", "checkpoint", "init", *EVAL_RESOURCES),
+    "eval": (*ALWAYS_FREE, "trainer", "optimizer", "callbacks", "checkpoint", "init"),
 }
 """Keys that do not change what comes out of a stage: names, resources, and the settings of other stages."""
 

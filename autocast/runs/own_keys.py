@@ -7,6 +7,9 @@ from typing import Any
 
 from autocast.runs.walltime import budget_seconds
 
+MODES = ("default", "reduce-overhead", "max-autotune")
+"""Of `torch.compile`."""
+
 
 def _spike(value: Any) -> float | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 1):
@@ -20,10 +23,24 @@ def _steps(value: Any) -> list[int]:
     return value
 
 
+def _mode(value: Any) -> str | None:
+    if value is not None and value not in MODES:
+        raise ValueError(f"{value}: one of {', '.join(MODES)} is wanted, or null")
+    return value
+
+
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value}: true or false is wanted")
+    return value
+
+
 OWN: dict[str, Callable[[Any], Any]] = {
     "trainer.budget": budget_seconds,
     "trainer.max_spike": _spike,
     "trainer.skip_steps": _steps,
+    "trainer.compile": _mode,
+    "trainer.tf32": _switch,
 }
 """What reads them; it raises a ValueError that says what is wanted."""
 

@@ -27,6 +27,7 @@ from autocast.training.checkpoints import (
     CheckpointSettings,
     OnEvent,
 )
+from autocast.training.compilation import compile_for, tf32
 from autocast.training.continued import CHECKPOINTS_DIR
 from autocast.training.curriculum import Curriculum
 from autocast.training.divergence import DivergenceGuard
@@ -62,6 +63,10 @@ class Recipe:
     """Optimiser steps whose batches are not trained on."""
     curriculum: Curriculum | None = None
     """How many windows of the batches are trained on; None is all."""
+    compile: str | None = None
+    """The mode that `torch.compile` compiles the networks in; None leaves them eager."""
+    tf32: bool = False
+    """Whether GPUs multiply single-precision numbers in TF32."""
     seed: int = 42
 
 
@@ -137,6 +142,7 @@ def fit(
         verbose: Let Lightning speak as well.
 
     Raises:
+        ConfigError: The networks cannot be compiled here, or not in this way.
         DivergenceError: The loss is no longer a number.
         KeyboardInterrupt: After Ctrl-C, with the last step saved.
         StoppedError: For another reason, with the last step saved.
@@ -162,7 +168,9 @@ def fit(
     own = _own_callbacks(recipe, destination, display, on_event, stop, best, log, agreement)
     with nullcontext() if verbose else quiet():
         trainer = _build_trainer(recipe, destination, [agreement, *([budget] if budget else [])], own)
-        with _tracked(trainer.loggers, destination.config):
+        if recipe.compile is not None:
+            compile_for(trainer, model, recipe.compile)
+        with _tracked(trainer.loggers, destination.config), tf32(recipe.tf32):
             _run(trainer, module, datamodule, stop, resume_from)
     return _summarise(trainer, best, log, destination)
 
