@@ -17,6 +17,7 @@ from autocast.errors import ConfigError
 from autocast.generative.noise import Noise
 from autocast.losses.reconstruction import mse
 from autocast.metrics.deterministic import vrmse
+from autocast.nn.compilation import compile_module, compile_networks
 from autocast.processors.processor import Processor
 from autocast.rollout import AMBIENT, ENCODE_ONCE, LATENT, ROLLOUTS, rollout
 from autocast.types import Batch, Condition, EncodedBatch, FieldSpec, LatentBatch
@@ -56,6 +57,7 @@ class AutoencoderModel(nn.Module):
     n_steps_input = 1
     n_steps_output = 1
     stride = 1
+    n_solver_steps = 1
 
     def __init__(self, autoencoder: Autoencoder, *, spec: FieldSpec, normaliser: Normaliser):
         super().__init__()
@@ -91,6 +93,10 @@ class AutoencoderModel(nn.Module):
         """Reconstructions of `truth` `(B, T, *S, C)` as one member, frame by frame: `(B, 1, 1, *S, C)` each."""
         for step in range(n_steps):
             yield self.reconstruct(truth[:, step : step + 1].to(x.device))[:, None]
+
+    def compile_forecasts(self, mode: str) -> None:
+        """Compiles the networks, in a mode of `torch.compile`."""
+        compile_networks(self, mode)
 
 
 class EncoderProcessorDecoder(nn.Module):
@@ -143,6 +149,10 @@ class EncoderProcessorDecoder(nn.Module):
     @property
     def deterministic(self) -> bool:
         return self.processor.deterministic
+
+    @property
+    def n_solver_steps(self) -> int:
+        return self.processor.n_solver_steps
 
     @property
     def summary(self) -> str:
@@ -291,6 +301,11 @@ class EncoderProcessorDecoder(nn.Module):
         return {"vrmse": vrmse(batch.output_fields, prediction[:, None], self.spec.n_spatial_dims).mean()}
 
     # -- forecasting ----------------------------------------------------------------------------------------------
+
+    def compile_forecasts(self, mode: str) -> None:
+        """Compiles what the processor does for a window as one, in a mode of `torch.compile`, at the first forecast and
+        once more for batches of other sizes. Encoder and decoder stay as they are."""
+        compile_module(self.processor, mode, fullgraph=True)
 
     @torch.no_grad()
     def predict(

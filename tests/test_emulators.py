@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -349,3 +351,24 @@ def test_a_processor_that_cannot_unroll_is_refused() -> None:
     sizes = {"n_steps_input": N_INPUT, "n_steps_output": N_OUTPUT, "n_windows": 2}
     with pytest.raises(ConfigError, match=r"training.n_windows=2: FlowMatching learns one window at a time"):
         assemble_emulator(IdentityEncoder, IdentityBottleneck, FLOW, spec=SPEC, normaliser=normaliser, **sizes)
+
+
+@pytest.mark.parametrize("processor", [DIRECT, FLOW])
+def test_what_a_processor_does_for_a_window_is_compiled_as_one(
+    processor: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def keep(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        def compiled(*inputs: Any) -> Any:
+            asked.append(options)
+            return function(*inputs)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", keep)
+    emulator, batch = make_emulator(processor=processor), make_batch()
+    expected = forecast(emulator, batch)
+    emulator.compile_forecasts("reduce-overhead")
+    assert torch.equal(forecast(emulator, batch), expected)
+    assert asked == [{"mode": "reduce-overhead", "fullgraph": True}] * 3

@@ -14,6 +14,7 @@ import torch
 from autocast.emulators import AutoencoderModel
 from autocast.evaluation import tables
 from autocast.evaluation.baselines import fit_baselines, fitted_trajectories
+from autocast.evaluation.compilation import compile_where_it_pays
 from autocast.evaluation.examples import ExampleCollector
 from autocast.evaluation.forecasters import (
     Forecaster,
@@ -68,6 +69,7 @@ def evaluate(
         device: Of the model.
 
     Raises:
+        ConfigError: Forecasts are to be compiled, and there is no compiler.
         DataError: If there is no trajectory to score.
     """
     device = torch.device(device)
@@ -77,7 +79,8 @@ def evaluate(
     for note in plan.notes:
         on_event("note", {"text": note})
     on_event("evaluation_started", plan.sizes)
-    model_forecaster = ModelForecaster(model, plan.n_members, settings.seed, device, plan.max_rows)
+    compiled = compile_where_it_pays(model, plan, device)
+    model_forecaster = ModelForecaster(model, plan.n_members, settings.seed, device, plan.max_rows, compiled=compiled)
     forecasters: dict[str, Forecaster] = {MODEL: model_forecaster, **_baselines(model, datamodule, plan, device)}
     streams = {name: plan.term_stream(plan.n_members if name == MODEL else 1) for name in forecasters}
     spectra = {name: plan.spectrum_stream() for name in forecasters if name in (MODEL, RECONSTRUCTION)}

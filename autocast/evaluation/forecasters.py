@@ -32,6 +32,13 @@ class Forecasts(Protocol):
     @property
     def deterministic(self) -> bool: ...
 
+    @property
+    def n_solver_steps(self) -> int:
+        """Of one window's forecast."""
+
+    def compile_forecasts(self, mode: str) -> None:
+        """From now on what is solved for a forecast is compiled; the mode is one of `torch.compile`."""
+
     def forecast(self, x: Tensor, n_steps: int, **known: Any) -> Iterator[Tensor]: ...
 
     def reconstruct(self, x: Tensor) -> Tensor: ...
@@ -47,6 +54,7 @@ class ModelForecaster:
         seed: Of the draws, together with the trajectory's and the member's number.
         device: Of the model.
         max_rows: Trajectories times members in a model call at most.
+        compiled: Whether its forecasts are.
     """
 
     model: Forecasts
@@ -54,6 +62,7 @@ class ModelForecaster:
     seed: int
     device: torch.device
     max_rows: int | None = None
+    compiled: bool = False
     seconds: float = 0.0
     n_member_steps: int = 0
 
@@ -72,11 +81,12 @@ class ModelForecaster:
         return self._timed(windows)
 
     def timing(self) -> dict[str, Any]:
-        """How long the model took, without scoring."""
+        """How long the model took, compilation included and scoring not."""
         return {
             "seconds": self.seconds,
             "seconds_per_step_and_member": self.seconds / max(self.n_member_steps, 1),
             "device": self.device.type,
+            "compiled": self.compiled,
         }
 
     def _timed(self, windows: Iterator[Tensor]) -> Iterator[Tensor]:

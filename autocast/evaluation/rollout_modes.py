@@ -82,6 +82,10 @@ class RolledOut:
         self.stride = emulator.stride
         self.reconstructs = emulator.reconstructs
         self.deterministic = emulator.deterministic
+        self.n_solver_steps = emulator.n_solver_steps
+
+    def compile_forecasts(self, mode: str) -> None:
+        self.emulator.compile_forecasts(mode)
 
     def forecast(self, x: Tensor, n_steps: int, **known: Any) -> Iterator[Tensor]:
         return self.emulator.forecast(x, n_steps, mode=self.mode, **known)

@@ -12,6 +12,7 @@ from autocast.metrics.registry import DEFAULT_METRICS, resolve_metrics
 from autocast.rollout import ROLLOUTS
 
 ALL_LEADS = "all"
+AUTO = "auto"
 PLACES = ("checkpoint", "video_dir")
 """Keys of the section that say what to load and where to write."""
 
@@ -39,6 +40,8 @@ class EvaluationSettings:
     it."""
     memory_limit: float | None = None
     """GB for the tensors of a model call, whose size is measured; None is half of what a GPU has free, 1 on a CPU."""
+    compile: bool | str = AUTO
+    """Whether forecasts are compiled; "auto" is where that pays. Scores do not depend on it but for rounding."""
     seed: int = 0
     windows: tuple[str, ...] = ("1", "2:8")
     """Windows of lead times, `first:last` from 1, both included; the whole rollout is always there as "all"."""
@@ -70,6 +73,8 @@ class EvaluationSettings:
             _check_positive(key, getattr(self, key))
         if self.memory_limit is not None and self.memory_limit <= 0:
             raise ConfigError(f"eval.memory_limit={self.memory_limit}: GB, more than 0.")
+        if not (isinstance(self.compile, bool) or self.compile == AUTO):
+            raise ConfigError(f"eval.compile={self.compile}: true, false or auto is wanted.")
         if any(index < 0 for index in self.batch_indices):
             raise ConfigError(f"eval.batch_indices={list(self.batch_indices)}: indices of batches count from 0.")
 

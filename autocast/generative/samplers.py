@@ -1,7 +1,8 @@
 """Samplers: integrate `dx/dt = v(x, t)` along the straight path, from noise at t = 0 to data at t = 1.
 
-`Sampler.__call__` is the loop, `step` the mathematics of one step. On the straight path `v = x_hat - eps_hat`, with
-`x_hat` and `eps_hat` the estimates of data and noise, so that all of them are exact for a single point.
+`Sampler.solve` is the loop, `step` the mathematics of one step; all that is random is drawn before, by `start`. On the
+straight path `v = x_hat - eps_hat`, with `x_hat` and `eps_hat` the estimates of data and noise, so that all of them are
+exact for a single point.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
@@ -40,7 +42,8 @@ class Stage:
     """Until when the velocity can be asked: the end, or a little before if that is 1."""
     velocities: list[tuple[float, Tensor]]
     """At the start and at the starts of up to two steps before, with their times, the newest first."""
-    noise: Noise | None = None
+    drawn: Float[Tensor, "b ..."] | None = None
+    """Normal numbers like `x`, for samplers that draw in every step."""
 
     @property
     def dt(self) -> float:
@@ -50,15 +53,23 @@ class Stage:
     def v(self) -> Tensor:
         return self.velocities[0][1]
 
-    def draw(self) -> Float[Tensor, "b ..."]:
-        """Normal numbers like `x`."""
-        if self.noise is None:
-            raise ValueError("this sampler draws in every step: call it with noise=")
-        return self.noise.normal(*self.x.shape[1:], like=self.x)
+
+class Start(NamedTuple):
+    """All that a solve depends on beside the velocity."""
+
+    x_0: Tensor
+    """`(B, ...)`, noise"""
+    ends: list[float]
+    """Of the steps."""
+    drawn: list[Tensor]
+    """Normal numbers like `x_0` for every step; nothing for samplers that do not draw."""
 
 
 class Sampler(ABC):
     """Integrates in `n_steps` steps."""
+
+    draws: bool = False
+    """Whether steps use normal numbers of their own."""
 
     def __init__(self, n_steps: int) -> None:
         if n_steps < 1:
@@ -82,12 +93,25 @@ class Sampler(ABC):
                 velocity can only be asked until a little before.
             noise: for samplers that draw.
         """
-        x, ends = x_0, times(self.n_steps)
+        return self.solve(velocity, self.start(x_0, times=times, noise=noise))
+
+    def start(self, x_0: Float[Tensor, "b ..."], *, times: Times = even_times, noise: Noise | None = None) -> Start:
+        """What `solve` begins with; the arguments are those of a call."""
+        if not self.draws:
+            return Start(x_0, times(self.n_steps), [])
+        if noise is None:
+            raise ValueError("this sampler draws in every step: call it with noise=")
+        drawn = [noise.normal(*x_0.shape[1:], like=x_0) for _ in range(self.n_steps)]
+        return Start(x_0, times(self.n_steps), drawn)
+
+    def solve(self, velocity: Velocity, start: Start) -> Float[Tensor, "b ..."]:
+        """From noise to data. It draws nothing and looks at nothing else, so it can be compiled."""
+        x, ends, drawn = start
         velocities: list[tuple[float, Tensor]] = []
-        for start, limit in itertools.pairwise(ends):
-            velocities = [(start, velocity(x, start)), *velocities[:2]]
+        for i, (begin, limit) in enumerate(itertools.pairwise(ends)):
+            velocities = [(begin, velocity(x, begin)), *velocities[:2]]
             end = 1.0 if limit == ends[-1] else limit
-            x = self.step(velocity, Stage(x, start, end, limit, velocities, noise))
+            x = self.step(velocity, Stage(x, begin, end, limit, velocities, drawn[i] if drawn else None))
         return x
 
     @abstractmethod
@@ -125,14 +149,15 @@ class DDIM(Sampler):
         if not 0 <= eta <= 1:
             raise ConfigError(f"sampler.eta={eta}: must be between 0 (no fresh noise) and 1 (ancestral sampling).")
         self.eta = eta
+        self.draws = eta > 0
 
     def step(self, velocity: Velocity, now: Stage) -> Float[Tensor, "b ..."]:  # noqa: ARG002
         t, s = now.start, now.end
         x_hat, eps_hat = now.x + (1 - t) * now.v, now.x - t * now.v
-        if self.eta:
+        if now.drawn is not None:
             sigma_ratio = (1 - s) * t / (s * (1 - t))
             fresh = self.eta * math.sqrt(1 - sigma_ratio**2)
-            eps_hat = math.sqrt(1 - fresh**2) * eps_hat + fresh * now.draw()
+            eps_hat = math.sqrt(1 - fresh**2) * eps_hat + fresh * now.drawn
         return s * x_hat + (1 - s) * eps_hat
 
 

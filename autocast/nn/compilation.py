@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autocast.errors import ConfigError
 
@@ -47,17 +47,34 @@ def compile_module(module: nn.Module, mode: str, *, fullgraph: bool = False) -> 
         module._compiled_call_impl = lambda *inputs, **named: compiled(*inputs, **named).clone()  # type: ignore[misc]
 
 
-def check_compiler(device: torch.device, key: str) -> None:
-    """That there is what compilation for a device needs on this machine.
+@torch.compiler.nested_compile_region
+def call_again(network: nn.Module, *inputs: Tensor) -> Tensor:
+    """`network(*inputs)`; where that is compiled along with what calls it many times, it is compiled once."""
+    return network(*inputs)
 
-    Raises:
-        ConfigError: There is not; `key` names what asked for it.
-    """
-    variable, language, usual = ("CC", "C", "gcc") if device.type == "cuda" else ("CXX", "C++", "g++")
-    usual = {"gcc": "clang", "g++": "clang++"}[usual] if sys.platform == "darwin" else usual
-    looked_for = os.environ.get(variable) or usual
-    if shutil.which(looked_for) is None:
+
+def has_compiler(device: torch.device) -> bool:
+    """Whether there is what compilation for a device needs on this machine."""
+    return shutil.which(_compiler(device)) is not None
+
+
+def check_compiler(device: torch.device, key: str) -> None:
+    """Raises ConfigError where `has_compiler` is false; `key` names what asked for it."""
+    if not has_compiler(device):
+        variable, language = _wanted(device)
         raise ConfigError(
-            f"{key}: torch compiles for {device.type} with a {language} compiler, and {looked_for} is not on this "
-            f"machine. Install it (on a cluster: load its module), name another one in ${variable}, or leave {key} out."
+            f"{key}: torch compiles for {device.type} with a {language} compiler, and {_compiler(device)} is not on "
+            f"this machine. Install it (on a cluster: load its module), name another one in ${variable}, or leave "
+            f"{key} out."
         )
+
+
+def _compiler(device: torch.device) -> str:
+    variable, language = _wanted(device)
+    gnu, clang = ("gcc", "clang") if language == "C" else ("g++", "clang++")
+    return os.environ.get(variable) or (clang if sys.platform == "darwin" else gnu)
+
+
+def _wanted(device: torch.device) -> tuple[str, str]:
+    """The variable that names the compiler, and its language: Triton's is C."""
+    return ("CC", "C") if device.type == "cuda" else ("CXX", "C++")

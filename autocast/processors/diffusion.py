@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -13,13 +13,22 @@ from autocast.errors import ConfigError
 from autocast.generative.noise import Noise
 from autocast.generative.parametrisations import Parametrisation
 from autocast.generative.priors import TimePrior
-from autocast.generative.samplers import Sampler
+from autocast.generative.samplers import Sampler, Start
 from autocast.generative.schedules import Schedule
 from autocast.losses.reconstruction import mse
 from autocast.nn.backbone import Backbone
+from autocast.nn.compilation import call_again
 from autocast.nn.conditioning import sinusoidal_embedding
 from autocast.processors.processor import Processor
 from autocast.types import Condition, EncodedSpec
+
+
+class Drawn(NamedTuple):
+    """The random numbers of a forecast."""
+
+    past: Tensor | None
+    """Like the past, which they are added to; None where it is seen as it is."""
+    start: Start
 
 
 class Diffusion(Processor):
@@ -92,15 +101,25 @@ class Diffusion(Processor):
         x_1 = self._target(x, y)
         eps = noise.normal(*x_1.shape[1:], like=x_1)
         sigma = self._training_sigma(noise, x_1)
-        past = self._past_over_sigma(x, condition, noise)
+        past = self._past_over_sigma(x, condition, self._draw_for_past(x, noise))
         level = _per_row(sigma, x_1)
         answer = self._answer(x_1 + level * eps, sigma, past(sigma), condition)
         return mse(answer, self._parametrisation.target(x_1, eps, level))
 
-    def sample(self, x: Float[Tensor, "b ti *s ci"], condition: Condition, noise: Noise) -> Float[Tensor, "b to *s co"]:
-        start = self.schedule.path_times(1)[0]
-        x_0 = (1 - start) * noise.normal(self._n_targets, *self.spec.grid_shape, like=x)
-        past = self._past_over_sigma(x, condition, noise)
+    @property
+    def n_solver_steps(self) -> int:
+        return self.sampler.n_steps
+
+    def draw(self, x: Float[Tensor, "b ti *s ci"], noise: Noise) -> Drawn:
+        begin = self.schedule.path_times(1)[0]
+        x_0 = (1 - begin) * noise.normal(self._n_targets, *self.spec.grid_shape, like=x)
+        past = self._draw_for_past(x, noise)
+        return Drawn(past, self.sampler.start(x_0, times=self.schedule.path_times, noise=noise))
+
+    def forward(
+        self, x: Float[Tensor, "b ti *s ci"], condition: Condition, drawn: Drawn
+    ) -> Float[Tensor, "b to *s co"]:
+        past = self._past_over_sigma(x, condition, drawn.past)
 
         def velocity(x_t: Tensor, t: float) -> Tensor:
             sigma = x_t.new_full((x_t.shape[0],), 1 / t - 1)
@@ -109,7 +128,7 @@ class Diffusion(Processor):
             x_hat, eps_hat = self._parametrisation.estimates(noised, answer, _per_row(sigma, x_t))
             return x_hat - eps_hat
 
-        return self._forecast(x, self.sampler(velocity, x_0, times=self.schedule.path_times, noise=noise))
+        return self._forecast(x, self.sampler.solve(velocity, drawn.start))
 
     def _training_sigma(self, noise: Noise, like: Tensor) -> Tensor:
         """One level of noise per row, between the ends of the schedule."""
@@ -117,12 +136,14 @@ class Diffusion(Processor):
             return self.schedule.sigma(noise.uniform(like=like))
         return 1 / self._time_prior(noise, like).clamp(*self.schedule.path_times(1)) - 1
 
-    def _past_over_sigma(self, x: Tensor, condition: Condition, noise: Noise) -> Callable[[Tensor], Tensor]:
-        """What is seen of the past beside a target with noise of `sigma (B,)`."""
-        if not self._noised_conditioning:
+    def _draw_for_past(self, x: Tensor, noise: Noise) -> Tensor | None:
+        return noise.normal(*x.shape[1:], like=x) if self._noised_conditioning else None
+
+    def _past_over_sigma(self, x: Tensor, condition: Condition, eps: Tensor | None) -> Callable[[Tensor], Tensor]:
+        """What is seen of the past beside a target with noise of `sigma (B,)`; `eps` is the noise on it, if any."""
+        if eps is None:
             image = self._past(x, condition)
             return lambda sigma: image  # noqa: ARG005
-        eps = noise.normal(*x.shape[1:], like=x)
 
         def noised(sigma: Tensor) -> Tensor:
             level = _per_row(sigma, x)
@@ -133,7 +154,7 @@ class Diffusion(Processor):
     def _answer(self, noised: Tensor, sigma: Tensor, past: Tensor, condition: Condition) -> Tensor:
         seen = noised * self._parametrisation.scale(_per_row(sigma, noised))
         features = self._features(seen, condition, sinusoidal_embedding(sigma.log() / 4, self._time_features))
-        return self.backbone(torch.cat([seen, past], dim=1), features)
+        return call_again(self.backbone, torch.cat([seen, past], dim=1), features)
 
 
 def _per_row(numbers: Tensor, like: Tensor) -> Tensor:

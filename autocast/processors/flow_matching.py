@@ -13,9 +13,10 @@ from autocast.errors import ConfigError
 from autocast.generative.noise import Noise
 from autocast.generative.paths import linear_path
 from autocast.generative.priors import TimePrior, Uniform
-from autocast.generative.samplers import Sampler
+from autocast.generative.samplers import Sampler, Start
 from autocast.losses.reconstruction import mse
 from autocast.nn.backbone import Backbone
+from autocast.nn.compilation import call_again
 from autocast.nn.conditioning import sinusoidal_embedding
 from autocast.processors.processor import Processor
 from autocast.types import Condition, EncodedSpec
@@ -74,15 +75,24 @@ class FlowMatching(Processor):
         x_t, velocity = linear_path(x_0, x_1, t)
         return mse(self._velocity(x_t, t, self._past(x, condition), condition), velocity)
 
-    def sample(self, x: Float[Tensor, "b ti *s ci"], condition: Condition, noise: Noise) -> Float[Tensor, "b to *s co"]:
+    @property
+    def n_solver_steps(self) -> int:
+        return self.sampler.n_steps
+
+    def draw(self, x: Float[Tensor, "b ti *s ci"], noise: Noise) -> Start:
+        x_0 = noise.normal(self.spec.n_steps_output * self.spec.n_channels_output, *self.spec.grid_shape, like=x)
+        return self.sampler.start(x_0, noise=noise)
+
+    def forward(
+        self, x: Float[Tensor, "b ti *s ci"], condition: Condition, drawn: Start
+    ) -> Float[Tensor, "b to *s co"]:
         past = self._past(x, condition)
-        x_0 = noise.normal(self.spec.n_steps_output * self.spec.n_channels_output, *self.spec.grid_shape, like=past)
 
         def velocity(x_t: Tensor, t: float) -> Tensor:
             return self._velocity(x_t, x_t.new_full((x_t.shape[0],), t), past, condition)
 
-        return self._forecast(x, self.sampler(velocity, x_0, noise=noise))
+        return self._forecast(x, self.sampler.solve(velocity, drawn))
 
     def _velocity(self, x_t: Tensor, t: Tensor, past: Tensor, condition: Condition) -> Tensor:
         features = self._features(x_t, condition, sinusoidal_embedding(t, self._time_features))
-        return self.backbone(torch.cat([x_t, past], dim=1), features)
+        return call_again(self.backbone, torch.cat([x_t, past], dim=1), features)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -59,9 +59,22 @@ class Processor(nn.Module, ABC):
     ) -> Float[Tensor, ""]:
         """The training loss of inputs `x` and outputs `y`."""
 
+    @property
     @abstractmethod
+    def n_solver_steps(self) -> int:
+        """Steps that a forecast is solved in, each of one or two network calls."""
+
+    @abstractmethod
+    def draw(self, x: Float[Tensor, "b ti *s ci"], noise: Noise) -> Any:
+        """The random numbers of one forecast per row of `x`, all that `forward` needs."""
+
+    @abstractmethod
+    def forward(self, x: Float[Tensor, "b ti *s ci"], condition: Condition, drawn: Any) -> Float[Tensor, "b to *s co"]:
+        """One forecast per row of `x`, from what `draw` gave: it follows from its arguments, so it can be compiled."""
+
     def sample(self, x: Float[Tensor, "b ti *s ci"], condition: Condition, noise: Noise) -> Float[Tensor, "b to *s co"]:
         """One forecast per row of `x`."""
+        return self(x, condition, self.draw(x, noise))
 
     def set_increment_scale(self, scale: Float[Tensor, " c"]) -> None:
         """Sets what increments are divided by: per channel, their root mean square in the training data.

@@ -112,9 +112,17 @@ class Regression(Processor):
         ]
         return torch.stack(losses).mean()
 
-    def sample(self, x: Float[Tensor, "b ti *s ci"], condition: Condition, noise: Noise) -> Float[Tensor, "b to *s co"]:
-        answer = self._call(x.unsqueeze(1), condition, self._draw(noise, x, n_members=1)).squeeze(1)
-        return self._restored(x, answer)
+    @property
+    def n_solver_steps(self) -> int:
+        return 1
+
+    def draw(self, x: Float[Tensor, "b ti *s ci"], noise: Noise) -> Draws:
+        return self._draw(noise, x, n_members=1)
+
+    def forward(
+        self, x: Float[Tensor, "b ti *s ci"], condition: Condition, drawn: Draws
+    ) -> Float[Tensor, "b to *s co"]:
+        return self._restored(x, self._call(x.unsqueeze(1), condition, drawn).squeeze(1))
 
     def _windows(self, y: Tensor) -> tuple[Tensor, ...]:
         n_steps = self.spec.n_steps_output

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -75,9 +75,20 @@ class Residual(Processor):
             self._follow(residual)
         return predicting + correcting
 
-    def sample(self, x: Float[Tensor, "b ti *s ci"], condition: Condition, noise: Noise) -> Float[Tensor, "b to *s co"]:
-        predicted = self._predicted(x, condition, noise)
-        return predicted + self._scales() * self.correction.sample(x, _beside(condition, predicted), noise)
+    @property
+    def n_solver_steps(self) -> int:
+        return self.prediction.n_solver_steps + self.correction.n_solver_steps
+
+    def draw(self, x: Float[Tensor, "b ti *s ci"], noise: Noise) -> tuple[Any, Any]:
+        return self.prediction.draw(x, noise), self.correction.draw(x, noise)
+
+    def forward(
+        self, x: Float[Tensor, "b ti *s ci"], condition: Condition, drawn: tuple[Any, Any]
+    ) -> Float[Tensor, "b to *s co"]:
+        for_prediction, for_correction = drawn
+        with torch.no_grad():
+            predicted = self.prediction(x, condition, for_prediction)
+        return predicted + self._scales() * self.correction(x, _beside(condition, predicted), for_correction)
 
     def set_increment_scale(self, scale: Float[Tensor, " c"]) -> None:
         """Sets what the prediction's increments are divided by. Before anything is learned that is the residual too."""

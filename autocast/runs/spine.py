@@ -132,6 +132,7 @@ class Eval:
     batch_size: int | None = None
     max_rows: int | None = None
     memory_limit: float | None = None
+    compile: bool | Literal["auto"] = "auto"
     seed: int = 0
     windows: list[str | int] | None = None
     baselines: list[str] | None = None

@@ -1,0 +1,63 @@
+"""When an evaluation compiles its forecasts."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from autocast.errors import ConfigError
+from autocast.evaluation import compilation
+from autocast.evaluation.compilation import compile_where_it_pays, count_calls
+from autocast.evaluation.settings import EvaluationSettings
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+class Model:
+    n_steps_output, n_solver_steps = 2, 50
+
+    def __init__(self):
+        self.modes = []
+
+    def compile_forecasts(self, mode):
+        self.modes.append(mode)
+
+
+def plan(compile, n_trajectories):
+    """Five batches for 20 trajectories, of 50 windows each: 12,500 network calls."""
+    return SimpleNamespace(settings=EvaluationSettings(compile=compile), lengths=[100] * n_trajectories, batch_size=4)
+
+
+@pytest.mark.parametrize(
+    ("compile", "device", "n_trajectories", "modes"),
+    [
+        ("auto", CPU, 20, []),
+        ("auto", GPU, 20, ["reduce-overhead"]),
+        ("auto", GPU, 12, []),
+        (True, CPU, 1, ["default"]),
+        (True, GPU, 1, ["reduce-overhead"]),
+        (False, GPU, 20, []),
+    ],
+)
+def test_forecasts_are_compiled_where_it_pays(monkeypatch, compile, device, n_trajectories, modes):
+    monkeypatch.setattr(compilation, "has_compiler", lambda device: True)
+    monkeypatch.setattr(compilation, "check_compiler", lambda device, key: None)
+    model = Model()
+    assert compile_where_it_pays(model, plan(compile, n_trajectories), device) == bool(modes)
+    assert model.modes == modes
+
+
+def test_calls_are_those_of_all_windows_and_batches():
+    assert count_calls(Model(), plan("auto", 20)) == 5 * 50 * 50
+
+
+def test_without_a_compiler_only_those_who_ask_are_told(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert not compile_where_it_pays(Model(), plan("auto", 20), GPU)
+    with pytest.raises(ConfigError, match=r"eval.compile=true: torch compiles for cuda with a C compiler"):
+        compile_where_it_pays(Model(), plan(True, 20), GPU)
+
+
+def test_another_word_is_refused():
+    with pytest.raises(ConfigError, match=r"eval.compile=fast: true, false or auto is wanted"):
+        EvaluationSettings(compile="fast")
