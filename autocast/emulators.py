@@ -94,8 +94,8 @@ class AutoencoderModel(nn.Module):
         for step in range(n_steps):
             yield self.reconstruct(truth[:, step : step + 1].to(x.device))[:, None]
 
-    def compile_forecasts(self, mode: str) -> None:
-        """Compiles the networks, in a mode of `torch.compile`."""
+    def compile_forecasts(self, mode: str | None) -> None:
+        """Compiles the networks, in a mode of `torch.compile`; None takes that back."""
         compile_networks(self, mode)
 
 
@@ -302,9 +302,9 @@ class EncoderProcessorDecoder(nn.Module):
 
     # -- forecasting ----------------------------------------------------------------------------------------------
 
-    def compile_forecasts(self, mode: str) -> None:
+    def compile_forecasts(self, mode: str | None) -> None:
         """Compiles what the processor does for a window as one, in a mode of `torch.compile`, at the first forecast and
-        once more for batches of other sizes. Encoder and decoder stay as they are."""
+        once more for batches of other sizes; None takes that back. Encoder and decoder stay as they are."""
         compile_module(self.processor, mode, fullgraph=True)
 
     @torch.no_grad()

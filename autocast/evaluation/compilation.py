@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
-from autocast.evaluation.forecasters import Forecasts
+from autocast.evaluation.forecasters import Forecasts, ModelForecaster
 from autocast.evaluation.plan import Plan
 from autocast.evaluation.settings import AUTO
 from autocast.nn.compilation import check_compiler, has_compiler
@@ -14,8 +16,10 @@ N_CALLS = 10_000
 kernels are short, and compilation takes one or two. A guess on the safe side."""
 
 
-def compile_where_it_pays(model: Forecasts, plan: Plan, device: torch.device) -> bool:
+def compile_where_it_pays(model: Forecasts, plan: Plan, device: torch.device, note: Callable[[str], None]) -> bool:
     """Compiles the forecasts of a model if the settings ask for it, or leave it open and it pays.
+
+    Where they leave it open, a window is tried first: if that fails, forecasts stay as they are, and `note` is told.
 
     Returns:
         Whether they are compiled.
@@ -24,13 +28,26 @@ def compile_where_it_pays(model: Forecasts, plan: Plan, device: torch.device) ->
         ConfigError: They are asked to be, and there is no compiler.
     """
     wanted = plan.settings.compile
+    mode = "reduce-overhead" if device.type == "cuda" else "default"
     if wanted == AUTO:
-        wanted = device.type == "cuda" and count_calls(model, plan) >= N_CALLS and has_compiler(device)
-    elif wanted:
-        check_compiler(device, "eval.compile=true")
+        pays = device.type == "cuda" and count_calls(model, plan) >= N_CALLS and has_compiler(device)
+        return pays and _works(model, plan, device, mode, note)
     if wanted:
-        model.compile_forecasts("reduce-overhead" if device.type == "cuda" else "default")
+        check_compiler(device, "eval.compile=true")
+        model.compile_forecasts(mode)
     return bool(wanted)
+
+
+def _works(model: Forecasts, plan: Plan, device: torch.device, mode: str, note: Callable[[str], None]) -> bool:
+    model.compile_forecasts(mode)
+    forecast = ModelForecaster(model, plan.n_members, plan.settings.seed, device, plan.max_rows)
+    try:
+        next(forecast(plan.test.opening(plan.batch_size, model.n_steps_output)))
+    except Exception as error:  # whatever a compiler fails with
+        model.compile_forecasts(None)
+        note(f"forecasts are not compiled ({str(error).splitlines()[0]}); eval.compile=false does not try")
+        return False
+    return True
 
 
 def count_calls(model: Forecasts, plan: Plan) -> int:

@@ -76,10 +76,14 @@ def evaluate(
     out_dir.mkdir(parents=True, exist_ok=True)
     model, datamodule, settings = in_rollout_mode(model, datamodule, settings)
     plan = make_plan(model, datamodule, settings, device)
-    for note in plan.notes:
-        on_event("note", {"text": note})
+
+    def note(text: str) -> None:
+        on_event("note", {"text": text})
+
+    for text in plan.notes:
+        note(text)
     on_event("evaluation_started", plan.sizes)
-    compiled = compile_where_it_pays(model, plan, device)
+    compiled = compile_where_it_pays(model, plan, device, note)
     model_forecaster = ModelForecaster(model, plan.n_members, settings.seed, device, plan.max_rows, compiled=compiled)
     forecasters: dict[str, Forecaster] = {MODEL: model_forecaster, **_baselines(model, datamodule, plan, device)}
     streams = {name: plan.term_stream(plan.n_members if name == MODEL else 1) for name in forecasters}

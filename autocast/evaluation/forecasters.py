@@ -36,8 +36,8 @@ class Forecasts(Protocol):
     def n_solver_steps(self) -> int:
         """Of one window's forecast."""
 
-    def compile_forecasts(self, mode: str) -> None:
-        """From now on what is solved for a forecast is compiled; the mode is one of `torch.compile`."""
+    def compile_forecasts(self, mode: str | None) -> None:
+        """From now on what is solved for a forecast is compiled, or not if None; the mode is one of `torch.compile`."""
 
     def forecast(self, x: Tensor, n_steps: int, **known: Any) -> Iterator[Tensor]: ...
 

@@ -84,7 +84,7 @@ class RolledOut:
         self.deterministic = emulator.deterministic
         self.n_solver_steps = emulator.n_solver_steps
 
-    def compile_forecasts(self, mode: str) -> None:
+    def compile_forecasts(self, mode: str | None) -> None:
         self.emulator.compile_forecasts(mode)
 
     def forecast(self, x: Tensor, n_steps: int, **known: Any) -> Iterator[Tensor]:

@@ -204,7 +204,8 @@ def _cost(result: Result) -> Finding | None:
     if not timing:
         return None
     seconds = float(timing["seconds_per_step_and_member"])
-    return Finding("cost", "good", f"{_duration(seconds)} a step and member on {timing['device']}.")
+    included = ", compilation included" if timing["compiled"] else ""
+    return Finding("cost", "good", f"{_duration(seconds)} a step and member on {timing['device']}{included}.")
 
 
 def _grade(value: float, good: float, tolerable: float) -> Mark:

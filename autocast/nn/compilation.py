@@ -25,22 +25,25 @@ def networks_of(model: nn.Module) -> Iterator[Network]:
     return (module for module in model.modules() if isinstance(module, Network))
 
 
-def compile_networks(model: nn.Module, mode: str) -> None:
+def compile_networks(model: nn.Module, mode: str | None) -> None:
     """From now on the networks of a model are compiled when they are first called with inputs of some kind.
 
     Args:
         model: Itself not compiled: it draws, and calls its networks in its own order.
-        mode: Of `torch.compile`.
+        mode: Of `torch.compile`; None makes them eager again.
     """
     for network in networks_of(model):
         compile_module(network, mode)
 
 
-def compile_module(module: nn.Module, mode: str, *, fullgraph: bool = False) -> None:
+def compile_module(module: nn.Module, mode: str | None, *, fullgraph: bool = False) -> None:
     """Compiles the calls of one module whose output is a tensor; with `fullgraph` nothing in it may be left out.
 
     What a CUDA graph gives lies where its next replay writes: it is copied, since solvers and ensembles keep it.
     """
+    if mode is None:
+        module._compiled_call_impl = None
+        return
     module.compile(mode=mode, fullgraph=fullgraph)
     if mode in CUDA_GRAPHS:
         compiled = module._compiled_call_impl

@@ -16,16 +16,36 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 class Model:
     n_steps_output, n_solver_steps = 2, 50
 
-    def __init__(self):
+    def __init__(self, fails=False):
         self.modes = []
+        self.fails = fails
 
     def compile_forecasts(self, mode):
         self.modes.append(mode)
 
 
+class Forecaster:
+    """Of a model on a device that this machine may not have."""
+
+    def __init__(self, model, *known):
+        self.model = model
+
+    def __call__(self, batch):
+        if self.model.fails:
+            raise RuntimeError("no graph\nand a long trace")
+        yield batch
+
+
 def plan(compile, n_trajectories):
     """Five batches for 20 trajectories, of 50 windows each: 12,500 network calls."""
-    return SimpleNamespace(settings=EvaluationSettings(compile=compile), lengths=[100] * n_trajectories, batch_size=4)
+    return SimpleNamespace(
+        settings=EvaluationSettings(compile=compile),
+        lengths=[100] * n_trajectories,
+        batch_size=4,
+        n_members=8,
+        max_rows=32,
+        test=SimpleNamespace(opening=lambda n_rows, n_steps: n_rows),
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,9 +62,19 @@ def plan(compile, n_trajectories):
 def test_forecasts_are_compiled_where_it_pays(monkeypatch, compile, device, n_trajectories, modes):
     monkeypatch.setattr(compilation, "has_compiler", lambda device: True)
     monkeypatch.setattr(compilation, "check_compiler", lambda device, key: None)
+    monkeypatch.setattr(compilation, "ModelForecaster", Forecaster)
     model = Model()
-    assert compile_where_it_pays(model, plan(compile, n_trajectories), device) == bool(modes)
+    assert compile_where_it_pays(model, plan(compile, n_trajectories), device, note=None) == bool(modes)
     assert model.modes == modes
+
+
+def test_what_does_not_compile_stays_eager_unless_it_is_asked_for(monkeypatch):
+    monkeypatch.setattr(compilation, "has_compiler", lambda device: True)
+    monkeypatch.setattr(compilation, "ModelForecaster", Forecaster)
+    model, notes = Model(fails=True), []
+    assert not compile_where_it_pays(model, plan("auto", 20), GPU, notes.append)
+    assert model.modes == ["reduce-overhead", None]
+    assert notes == ["forecasts are not compiled (no graph); eval.compile=false does not try"]
 
 
 def test_calls_are_those_of_all_windows_and_batches():
@@ -53,9 +83,9 @@ def test_calls_are_those_of_all_windows_and_batches():
 
 def test_without_a_compiler_only_those_who_ask_are_told(monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
-    assert not compile_where_it_pays(Model(), plan("auto", 20), GPU)
+    assert not compile_where_it_pays(Model(), plan("auto", 20), GPU, note=None)
     with pytest.raises(ConfigError, match=r"eval.compile=true: torch compiles for cuda with a C compiler"):
-        compile_where_it_pays(Model(), plan(True, 20), GPU)
+        compile_where_it_pays(Model(), plan(True, 20), GPU, note=None)
 
 
 def test_another_word_is_refused():
