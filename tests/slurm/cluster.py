@@ -28,6 +28,7 @@ ACCOUNTS = {"research": (), "small": ("GrpTRES=gres/gpu=1",)}
 ENDED = frozenset(
     {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "DEADLINE"}
 )
+QUEUED = frozenset({"PENDING", "RUNNING"})
 COMMANDS = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
 TEMPLATES = Path(__file__).parent
 WITHOUT_ACCOUNTING = "JobAcctGatherType=jobacct_gather/none\nAccountingStorageType=accounting_storage/none"
@@ -148,6 +149,24 @@ class Cluster:
         if not job:
             raise ClusterError(f"the controller does not know job {job_id}")
         return job
+
+    def start_again(self, job_id: str, n: int, **changes: str) -> None:
+        """Starts a job that was put back into the queue for the `n`-th time at once: its old credential may expire.
+
+        Args:
+            job_id: The job.
+            n: Restarts that SLURM counts by then.
+            changes: What else is changed of the job: `TimeLimit="10"`.
+        """
+        job = self.wait_until(job_id, lambda job: job["Restarts"] == str(n) and job["JobState"] in QUEUED, 240)
+        if job["JobState"] == "PENDING":
+            changes["StartTime"] = "now"
+        self.update(job_id, **changes)
+
+    def update(self, job_id: str, **changes: str) -> None:
+        """Changes fields of a job that is there."""
+        if changes:
+            self.run("scontrol", "update", f"JobId={job_id}", *(f"{name}={value}" for name, value in changes.items()))
 
     def wait_forgotten(self, job_id: str, timeout: float = 90) -> None:
         """Returns when the controller has purged the job."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 import submitit
 
-from tests.slurm.cluster import Cluster, Job
+from tests.slurm.cluster import Cluster
 
 pytestmark = pytest.mark.e2e
 
@@ -175,7 +175,7 @@ def test_a_requeue_keeps_the_id_the_logs_and_the_dependents(slurm: Cluster, tmp_
     dependent = slurm.submit("true", f"--dependency=afterok:{job}", cwd=tmp_path)
     _wait_ready(slurm, job, tmp_path)
     slurm.run("scontrol", "requeue", job)
-    slurm.wait_until(job, _was_requeued)
+    slurm.start_again(job, 1)
     assert slurm.job(dependent)["Reason"] == "Dependency"
     (tmp_path / "go").touch()
     assert slurm.wait_for(job)["JobState"] == "COMPLETED"
@@ -202,6 +202,7 @@ def test_a_preempted_job_is_completing_at_term_and_requeued_by_slurm(slurm: Clus
     _wait_ready(slurm, job, tmp_path)
     urgent = slurm.submit("true", "--partition=high", "--exclusive", cwd=tmp_path)
     assert slurm.wait_for(urgent)["JobState"] == "COMPLETED"
+    slurm.start_again(job, 1)
     ended = slurm.wait_for(job)
     assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1")
     assert (tmp_path / "state").read_text() == "JobState=COMPLETING\n"
@@ -212,7 +213,7 @@ def test_a_job_that_requeues_itself_at_term_survives_its_cancellation(slurm: Clu
     job = _step(slurm, requeue, cwd=tmp_path)
     _wait_ready(slurm, job, tmp_path)
     slurm.cancel(job)
-    slurm.wait_until(job, _was_requeued)
+    slurm.start_again(job, 1)
     slurm.wait_for(job, {"RUNNING"})
 
 
@@ -246,10 +247,6 @@ def _step(cluster: Cluster, body: str, *options: str, cwd: Path, batch: str = "s
     """A job with a single step, whose script this is."""
     (cwd / "step.sh").write_text(body)
     return cluster.submit(batch, *options, cwd=cwd)
-
-
-def _was_requeued(job: Job) -> bool:
-    return job["Restarts"] == "1"
 
 
 def _wait_ready(cluster: Cluster, job: str, directory: Path) -> None:

@@ -172,7 +172,7 @@ def test_jobs_and_runs_are_waited_for_unless_they_failed(place: Workplace, slurm
 def test_where_requeue_is_forbidden_resume_sends_a_stopped_chain_again(place: Workplace, slurm: Cluster):
     train = place.train(
         "train-eval", "trainer.max_epochs=2", "cluster.requeue=false", "cluster.kill_on_invalid_dependency=false",
-        "::eval::", *QUICK_EVAL, "eval.baselines=[]",
+        "::eval::", *QUICK_EVAL,
     )  # fmt: skip
     evaluation = Stage(place, "epd", "eval")
     first = train.job_id, evaluation.job_id

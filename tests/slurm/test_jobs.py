@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from autocast.runs.directory import RunDirectory
+from autocast.runs.events import is_alive
 from tests.slurm.cluster import Cluster
-from tests.slurm.workplace import PATIENCE, QUICK_EVAL, SMALL, Stage, Workplace
+from tests.slurm.workplace import PATIENCE, QUICK_EVAL, SMALL, Stage, Workplace, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -31,19 +31,26 @@ def test_one_allocation_runs_both_stages(place: Workplace, slurm: Cluster):
 
 def test_a_training_survives_preemption_time_limit_and_term_without_a_gap_or_a_repeat(place: Workplace, slurm: Cluster):
     train = place.train(
-        "train-eval", "trainer.max_epochs=40", "cluster.partition=preempt", "cluster.time=2", "cluster.signal_delay=58",
-        "+cluster.options.exclusive=true", "::eval::", *QUICK_EVAL, "cluster.partition=main", slow=0.4,
+        "train-eval", "trainer.max_epochs=25", "cluster.time=10", "cluster.signal_delay=100",
+        "cluster.partition=preempt", "+cluster.options.exclusive=true",
+        "::eval::", *QUICK_EVAL, "cluster.partition=main", slow=0.4,
     )  # fmt: skip
     evaluation = Stage(place, "epd", "eval")
     train.wait_for_steps(3)
     intruder = slurm.submit("sleep 1", "--partition=high", "--exclusive", cwd=place.path)
     train.wait_for("stopped", 1)
     slurm.wait_for(intruder, timeout=PATIENCE)
-    train.wait_for("stopped", 2)  # by the time limit
-    train.wait_for("started", 3)
-    n = len(place.steps())
-    train.wait_for_steps(n + 3)
+    slurm.start_again(train.job_id, 1)
+    train.wait_for("resumed", 1)
+    train.wait_for_steps(len(place.steps()) + 3)
+    slurm.update(train.job_id, EndTime="now+120")  # SLURM looks twice a minute, and warns 30 s too early
+    train.wait_for("stopped", 2)
+    slurm.start_again(train.job_id, 2, TimeLimit="10")
+    train.wait_for("resumed", 2)
+    train.wait_for_steps(len(place.steps()) + 3)
     slurm.run("scancel", "--signal=TERM", train.job_id)
+    train.wait_for("stopped", 3)
+    slurm.start_again(train.job_id, 3)
     train.wait_for("started", 4)
     place.slow.unlink()
     slurm.wait_for(evaluation.job_id, timeout=PATIENCE)
@@ -55,8 +62,8 @@ def test_a_training_survives_preemption_time_limit_and_term_without_a_gap_or_a_r
     assert {event["job_id"] for event in train.said("started")} == {train.job_id}
     steps = place.steps()
     assert [step["step"] for step in steps] == list(range(1, len(steps) + 1))
-    assert len(steps) == 8 * 40
-    for epoch in range(40):
+    assert len(steps) == 8 * 25
+    for epoch in range(25):
         windows = [tuple(w) for step in steps if step["epoch"] == epoch for w in step["windows"]]
         assert len(set(windows)) == len(windows) == 32
     assert len(evaluation.said("started")) == 1
@@ -97,13 +104,14 @@ def test_a_cancelled_training_never_comes_back(place: Workplace, slurm: Cluster)
     assert "nothing to cancel" in place.run("cancel rd/autocast")
     for stage in (*trainings, *evaluations):
         assert slurm.wait_for(stage.job_id, timeout=PATIENCE)["JobState"] == "CANCELLED"
-    time.sleep(8)  # a requeued job would be back by now
+    processes = [train.said("started")[0] for train in trainings]
+    wait_until(lambda: not any(map(is_alive, processes)), "the end of who could still requeue them", trainings[0])
     for run, train, evaluation in zip(ways, trainings, evaluations, strict=True):
+        assert train.said("stopped")[0]["code"] == 75
+        assert place.states(run) == {"train": "cancelled", "eval": "cancelled"}
         assert slurm.job(train.job_id)["JobState"] == "CANCELLED"
         assert len(train.said("started")) == 1
-        assert train.said("stopped")[0]["code"] == 75
         assert not evaluation.said("started")
-        assert place.states(run) == {"train": "cancelled", "eval": "cancelled"}
 
 
 @pytest.mark.parametrize("kill", [True, False])
@@ -209,6 +217,7 @@ def test_two_nodes_that_are_stopped_go_on_where_they_were(place: Workplace, slur
     )  # fmt: skip
     train.wait_for_steps(3)
     slurm.run("scancel", "--signal=TERM", train.job_id)
+    slurm.start_again(train.job_id, 1)
     train.wait_for("started", 2)
     place.slow.unlink()
     slurm.wait_for(train.job_id, timeout=PATIENCE)

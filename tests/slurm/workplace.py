@@ -16,7 +16,7 @@ import pytest
 from autocast.runs.directory import RunDirectory
 
 SMALL = ("model.processor=direct", "model.processor.backbone.width=8", "model.processor.backbone.levels=1")
-QUICK_EVAL = ("eval.video=false", "eval.n_members=2")
+QUICK_EVAL = ("eval.video=false", "eval.n_members=2", "eval.metrics=[vrmse]", "eval.baselines=[]")
 PATIENCE = 240
 """Seconds for what takes a few: two processes share the machine with other tests."""
 
