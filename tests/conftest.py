@@ -12,7 +12,7 @@ import pytest
 
 from tests.forks import serve
 
-pytest_plugins = ["tests.slurm.plugin"]
+pytest_plugins = ["tests.shares", "tests.slurm.plugin"]
 
 ROOT = Path(__file__).resolve().parents[1]
 
