@@ -271,16 +271,15 @@ def test_jobs_that_were_accepted_unheard_are_there_once(place: Workplace, slurm:
     assert sorted(slurm.jobs_below(tmp_path)) == sorted([train.job_id, evaluation.job_id])
 
 
-def test_the_plain_scripts_run_to_their_end(place: Workplace, slurm: Cluster, tmp_path: Path):
+def test_the_plain_scripts_run_to_their_end(place: Workplace, slurm: Cluster, tmp_path: Path, forks: Path):
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets" / "reaction_diffusion").symlink_to(Path(place.env["AUTOCAST_DATASETS"]) / "waves")
-    environ = {**place.env, "PATH": f"{Path(sys.executable).parent}:{place.env['PATH']}"}
-    del environ["AUTOCAST_DATASETS"]
+    environ = {**os.environ, "PATH": f"{forks}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
     jobs = {}
     for name in ("train-eval.sh", "encoder-processor-decoder-parameter_sweep.sh"):
         script = tmp_path / name
         text = (TEMPLATES / name).read_text()
-        script.write_text(text.replace("evaluation=(\n", "evaluation=(\n    eval.video=false\n"))
+        script.write_text(text.replace("evaluation=(\n", f"evaluation=(\n    {' '.join(QUICK_EVAL)}\n"))
         done = subprocess.run(
             ["sbatch", "--parsable", name, *ONE_EPOCH],
             cwd=tmp_path, env=environ, capture_output=True, text=True, check=True,
