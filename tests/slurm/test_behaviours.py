@@ -55,7 +55,7 @@ def started(
 
 @pytest.fixture(autouse=True)
 def _early(started: Started) -> None:
-    """Slow jobs go first, whichever test does."""
+    """Slow jobs go first, whichever test does; the last tests ask for them."""
 
 
 def test_submitting_returns_before_the_job_runs(slurm: Cluster, tmp_path: Path) -> None:
@@ -78,15 +78,6 @@ def test_submitit_runs_a_setup_without_stopping_at_an_error_in_it(slurm: Cluster
     assert slurm.wait_for(careless.job_id)["JobState"] == "COMPLETED"
 
 
-def test_afterok_of_a_failed_job_that_was_forgotten_is_dropped_and_the_dependent_runs(started: Started) -> None:
-    cluster, failed = started.forgetful, started.failed
-    cluster.wait_forgotten(failed)
-    unknown = cluster.run("squeue", f"--jobs={failed}", check=False)
-    assert (unknown.returncode, "Invalid job id specified" in unknown.stderr) == (1, True)
-    dependent = cluster.submit("exit 0", f"--dependency=afterok:{failed}", cwd=started.directory)
-    assert cluster.wait_for(dependent)["JobState"] == "COMPLETED"
-
-
 def test_afterok_of_a_failed_job_pends_for_ever_unless_invalid_dependencies_kill(
     slurm: Cluster, tmp_path: Path
 ) -> None:
@@ -104,12 +95,6 @@ def test_lines_after_srun_replace_the_exit_code(slurm: Cluster, tmp_path: Path) 
     followed = slurm.submit("srun bash -c 'exit 3'\necho tidying up", cwd=tmp_path)
     assert slurm.wait_for(bare)["ExitCode"] == "3:0"
     assert slurm.wait_for(followed)["JobState"] == "COMPLETED"
-
-
-def test_the_warning_before_the_time_limit_reaches_the_steps_only(started: Started) -> None:
-    assert started.cluster.wait_for(started.warned)["ExitCode"] == "75:0"
-    assert (started.directory / "step_was_warned").exists()
-    assert not (started.directory / "batch_was_warned").exists()
 
 
 def test_a_batch_script_that_is_sent_a_signal_dies_of_it(slurm: Cluster, tmp_path: Path) -> None:
@@ -235,6 +220,21 @@ def test_accounting_knows_how_a_job_ended(slurm_accounting: Cluster, tmp_path: P
     query = ("sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={job}", "--format=State,ExitCode")
     slurm_accounting.wait_until(job, lambda _: slurm_accounting.run(*query).stdout.startswith("FAILED"))
     assert slurm_accounting.run(*query).stdout == "FAILED|3:0\n"
+
+
+def test_afterok_of_a_failed_job_that_was_forgotten_is_dropped_and_the_dependent_runs(started: Started) -> None:
+    cluster, failed = started.forgetful, started.failed
+    cluster.wait_forgotten(failed)
+    unknown = cluster.run("squeue", f"--jobs={failed}", check=False)
+    assert (unknown.returncode, "Invalid job id specified" in unknown.stderr) == (1, True)
+    dependent = cluster.submit("exit 0", f"--dependency=afterok:{failed}", cwd=started.directory)
+    assert cluster.wait_for(dependent)["JobState"] == "COMPLETED"
+
+
+def test_the_warning_before_the_time_limit_reaches_the_steps_only(started: Started) -> None:
+    assert started.cluster.wait_for(started.warned)["ExitCode"] == "75:0"
+    assert (started.directory / "step_was_warned").exists()
+    assert not (started.directory / "batch_was_warned").exists()
 
 
 def _executor(folder: Path, **parameters: object) -> submitit.AutoExecutor:

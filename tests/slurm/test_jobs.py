@@ -17,6 +17,23 @@ from tests.slurm.workplace import PATIENCE, QUICK_EVAL, SMALL, Stage, Workplace,
 pytestmark = pytest.mark.e2e
 
 
+@pytest.fixture(scope="module")
+def failing() -> list[Stage]:
+    """A training that its controller will have forgotten by the time that the last test asks for it."""
+    return []
+
+
+@pytest.fixture(autouse=True)
+def _early(
+    failing: list[Stage], forgetful_slurm_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, waves: Path
+) -> None:
+    """It goes first, whichever test does."""
+    if not failing:
+        place = Workplace(tmp_path_factory.mktemp("failing"), waves)
+        place.env |= {name: forgetful_slurm_cluster.env[name] for name in ("SLURM_CONF", "PATH")}
+        failing.append(place.train("epd", fail_at=1, slow=0.0))
+
+
 def test_one_allocation_runs_both_stages(place: Workplace, slurm: Cluster):
     place.run(
         "train-eval --mode slurm --detach --single-allocation --dataset waves --date rd --run-name 00",
@@ -144,16 +161,6 @@ def test_an_evaluation_refuses_what_a_training_left_half_done_with_code_0(place:
     assert states["eval"] == "incomplete"
 
 
-def test_a_parent_that_failed_and_was_forgotten_is_refused(forgetful_slurm: Cluster, tmp_path: Path, waves: Path):
-    place = Workplace(tmp_path, waves)
-    train = place.train("epd", fail_at=1, slow=0.0)
-    forgetful_slurm.wait_forgotten(train.job_id)
-    assert "is failed" in place.run("eval --mode slurm --detach --workdir outputs/rd/00", code=78)
-    after = "epd --mode slurm --detach --dataset waves --date rd --run-name 01"
-    assert "does not know this job" in place.run(after, f"--after={train.job_id}", code=78)
-    assert not (place.path / "outputs/rd/01").exists()
-
-
 def test_an_emulator_waits_for_its_autoencoder(place: Workplace, slurm: Cluster):
     place.slow.touch()
     trace = f"+callbacks.trace={{_target_:tracing.Trace,file:{place.path}/trace,slow:{place.slow},seconds:0.2}}"
@@ -250,3 +257,13 @@ def test_an_autoencoder_its_cache_and_a_processor_of_that_are_a_chain(place: Wor
     manifest = json.loads((ae.run.stage_dir(name) / "manifest.json").read_text())
     assert known["autoencoder_checkpoint"] == manifest["checkpoint_sha256"]
     assert "holds a finished cache" in place.run("cache-latents --mode slurm --autoencoder rd/00")
+
+
+def test_a_parent_that_failed_and_was_forgotten_is_refused(forgetful_slurm: Cluster, failing: list[Stage]):
+    (train,) = failing
+    place = train.place
+    forgetful_slurm.wait_forgotten(train.job_id)
+    assert "is failed" in place.run("eval --mode slurm --detach --workdir outputs/rd/00", code=78)
+    after = "epd --mode slurm --detach --dataset waves --date rd --run-name 01"
+    assert "does not know this job" in place.run(after, f"--after={train.job_id}", code=78)
+    assert not (place.path / "outputs/rd/01").exists()
