@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 INK, RULE = "#1b1f24", "#d3d8de"
@@ -20,6 +21,8 @@ INK, RULE = "#1b1f24", "#d3d8de"
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#7a828c"
 """Okabe and Ito's colours, without those that vanish on white or on black."""
 
+DPI = 150
+"""Of pictures."""
 MOST_CHANNELS = 4
 """Channels that have pictures or panels of their own."""
 
@@ -87,13 +90,24 @@ def save(figure: Figure, directory: Path, name: str, **description: Any) -> Draw
     """
     drawing = Drawing(name=name, png=directory / f"{name}.png", svg=directory / f"{name}.svg", **description)
     save_png(figure, drawing.png)
-    figure.set_layout_engine("none")  # what was laid out for the one file fits the other, and costs half the time
     _write(drawing.svg, _render(figure, "svg", transparent=True, metadata={"Date": None}))
     return drawing
 
 
 def save_png(figure: Figure, path: Path) -> Path:
-    return _write(path, _render(figure, "png", dpi=150, metadata={"Software": None}))
+    _lay_out(figure)
+    return _write(path, _render(figure, "png", dpi=DPI, metadata={"Software": None}))
+
+
+@styled
+def _lay_out(figure: Figure) -> None:
+    """Gives everything its place, once for all files; `savefig` would draw each figure once more to do so."""
+    if (engine := figure.get_layout_engine()) is not None:
+        before, figure.dpi = figure.dpi, DPI
+        FigureCanvasAgg(figure)  # measures texts
+        engine.execute(figure)
+        figure.dpi = before
+        figure.set_layout_engine("none")
 
 
 @styled
