@@ -23,7 +23,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,7 +31,7 @@ from typing import Any, NoReturn
 CLIENT = """#!{python} -IS
 import marshal, os, signal, socket, sys
 
-own = "--dry-run" not in sys.argv and {own}.intersection(sys.argv)
+own = "--dry-run" not in sys.argv and {own!r}.intersection(sys.argv)
 if own or os.environ.get("PYTHONPATH") != {package!r}:
     os.execv({script!r}, [{script!r}, *sys.argv[1:]])
 with socket.socket(socket.AF_UNIX) as server:
@@ -44,7 +44,8 @@ with socket.socket(socket.AF_UNIX) as server:
         signal.signal(number, lambda number, _: os.kill(child, number))
     code = marshal.loads(server.recv(5))
 if code < 0:
-    signal.signal(-code, signal.SIG_DFL)
+    if -code != signal.SIGKILL:
+        signal.signal(-code, signal.SIG_DFL)
     os.kill(os.getpid(), -code)
 os._exit(code)
 """
@@ -61,28 +62,33 @@ ENDED: list[int] = []
 
 
 @contextlib.contextmanager
-def serve() -> Iterator[Path]:
+def serve(own_processes: Collection[str] = OWN_PROCESSES, **variables: str) -> Iterator[Path]:
     """Starts a server; it ends with the test process, whatever becomes of that.
+
+    Args:
+        own_processes: Words of commands that go to the installed script.
+        variables: What the server's environment has besides; of a command, `PYTHONPATH` must be the same.
 
     Yields:
         A folder with a script for each command, for the front of `PATH`.
     """
     with tempfile.TemporaryDirectory(prefix="forks-") as folder:  # sockets want a short path
         address = f"{folder}/socket"
-        _write_scripts(Path(folder), address)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+        settings = {"address": address, "own": set(own_processes), "package": environment.get("PYTHONPATH")}
+        _write_scripts(Path(folder), settings)
         words = [sys.executable, "-P", __file__, address]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        with subprocess.Popen(words, env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipes) as server:
+        with subprocess.Popen(words, env=environment, **pipes) as server:
             assert server.stdout is not None
             assert server.stdout.readline() == b"ready\n"
             yield Path(folder)
 
 
-def _write_scripts(folder: Path, address: str) -> None:
-    settings = {"python": sys.executable, "own": OWN_PROCESSES, "package": os.environ.get("PYTHONPATH")}
+def _write_scripts(folder: Path, settings: Mapping[str, Any]) -> None:
     for entry in _entries():
         file, installed = folder / entry.name, Path(sys.executable).with_name(entry.name)
-        file.write_text(CLIENT.format(script=str(installed), address=address, **settings))
+        file.write_text(CLIENT.format(python=sys.executable, script=str(installed), **settings))
         file.chmod(0o755)
 
 

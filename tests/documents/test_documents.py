@@ -23,8 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = {file.stem: file for file in sorted((ROOT / "docs" / "commands").glob("*.md"))}
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FROM_NOTHING = ("README.md", "docs/getting-started.md")
-"""Documents that make their own data, and use the installed commands, as a reader does; the others find a data set and
-the trained run outputs/rd/00, and use forks."""
+"""Documents that make their own data; the others find a data set and the trained run outputs/rd/00."""
+INSTALLED = ("README.md",)
+"""Documents that use the installed commands, as a reader does; the others use forks."""
 
 BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>.+?) -->\n)?"
@@ -132,9 +133,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, forks: Path) -> Path:
 @pytest.mark.e2e
 @pytest.mark.parametrize("document", RUN, ids=name_of)
 def test_documents_run_as_written(document: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    scripts = None
-    if name_of(document) not in FROM_NOTHING:
-        scripts = request.getfixturevalue("forks")
+    name = name_of(document)
+    scripts = None if name in INSTALLED else request.getfixturevalue("forks")
+    if name not in FROM_NOTHING:
         shutil.copytree(request.getfixturevalue("trained"), tmp_path, dirs_exist_ok=True)
     for step in steps(document):
         if step.title:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.forks import serve
 from tests.slurm.cluster import Cluster
-from tests.slurm.workplace import Workplace
+from tests.slurm.workplace import TARGETS, Workplace
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +23,13 @@ def waves(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Path]:
+    """Commands that are typed run in forks, those that submit jobs too; jobs are processes of their own."""
+    with serve(own_processes=(), PYTHONPATH=TARGETS) as folder:
+        yield folder
+
+
 @pytest.fixture
-def place(slurm: Cluster, tmp_path: Path, waves: Path) -> Workplace:
-    return Workplace(tmp_path, waves)
+def place(slurm: Cluster, tmp_path: Path, waves: Path, commands: Path) -> Workplace:
+    return Workplace(tmp_path, waves, commands)

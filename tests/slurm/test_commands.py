@@ -56,7 +56,7 @@ def tree(path: Path) -> dict[str, tuple[int, bytes]]:
 def test_a_dry_run_shows_the_scripts_that_are_submitted(place: Workplace, slurm: Cluster, tmp_path: Path):
     line, words = f"train-eval {DETACHED}", (*ONE_EPOCH, HELD, "cluster.time=90", "cluster.setup=['echo  a b']")
     words = (*words, "::eval::", *QUICK_EVAL, "cluster.time=5")
-    without = Workplace(tmp_path, Path(place.env["AUTOCAST_DATASETS"]) / "waves")
+    without = Workplace(tmp_path, Path(place.env["AUTOCAST_DATASETS"]) / "waves", place.commands)
     del without.env["SLURM_CONF"]
     without.env["PATH"] = str(tmp_path / "nothing")
     before = tree(tmp_path)
@@ -271,10 +271,11 @@ def test_jobs_that_were_accepted_unheard_are_there_once(place: Workplace, slurm:
     assert sorted(slurm.jobs_below(tmp_path)) == sorted([train.job_id, evaluation.job_id])
 
 
-def test_the_plain_scripts_run_to_their_end(place: Workplace, slurm: Cluster, tmp_path: Path, forks: Path):
+def test_the_plain_scripts_run_to_their_end(place: Workplace, slurm: Cluster, tmp_path: Path):
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets" / "reaction_diffusion").symlink_to(Path(place.env["AUTOCAST_DATASETS"]) / "waves")
-    environ = {**os.environ, "PATH": f"{forks}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    environ = {**place.env, "PATH": f"{place.commands}:{place.env['PATH']}"}
+    del environ["AUTOCAST_DATASETS"]
     jobs = {}
     for name in ("train-eval.sh", "encoder-processor-decoder-parameter_sweep.sh"):
         script = tmp_path / name
@@ -309,10 +310,15 @@ def test_a_job_that_went_back_into_the_queue_is_told(place: Workplace, slurm: Cl
     ("fixture", "names"), [("slurm", ("failed", "cancelled")), ("slurm_accounting", ("done", "failed", "cancelled"))]
 )
 def test_states_are_the_same_with_and_without_accounting(
-    fixture: str, names: tuple[str, ...], request: pytest.FixtureRequest, tmp_path: Path, waves: Path
+    fixture: str,
+    names: tuple[str, ...],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    waves: Path,
+    commands: Path,
 ):
     cluster: Cluster = request.getfixturevalue(fixture)
-    place = Workplace(tmp_path, waves)
+    place = Workplace(tmp_path, waves, commands)
     words = {"done": (), "failed": ("cluster.setup=['exit 3']",), "cancelled": (HELD,)}
     jobs = {}
     for name in names:

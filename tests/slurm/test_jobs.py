@@ -25,11 +25,15 @@ def failing() -> list[Stage]:
 
 @pytest.fixture(autouse=True)
 def _early(
-    failing: list[Stage], forgetful_slurm_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, waves: Path
+    failing: list[Stage],
+    forgetful_slurm_cluster: Cluster,
+    tmp_path_factory: pytest.TempPathFactory,
+    waves: Path,
+    commands: Path,
 ) -> None:
     """It goes first, whichever test does."""
     if not failing:
-        place = Workplace(tmp_path_factory.mktemp("failing"), waves)
+        place = Workplace(tmp_path_factory.mktemp("failing"), waves, commands)
         place.env |= {name: forgetful_slurm_cluster.env[name] for name in ("SLURM_CONF", "PATH")}
         failing.append(place.train("epd", fail_at=1, slow=0.0))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,8 @@ from autocast.runs.directory import RunDirectory
 
 SMALL = ("model.processor=direct", "model.processor.backbone.width=8", "model.processor.backbone.levels=1")
 QUICK_EVAL = ("eval.video=false", "eval.n_members=2", "eval.metrics=[vrmse]", "eval.baselines=[]")
+TARGETS = str(Path(__file__).parent)
+"""Where `tracing` is found."""
 PATIENCE = 240
 """Seconds for what takes a few: two processes share the machine with other tests."""
 
@@ -24,16 +25,17 @@ PATIENCE = 240
 class Workplace:
     """A folder with a data set, and the command line in it."""
 
-    def __init__(self, path: Path, data: Path):
+    def __init__(self, path: Path, data: Path, commands: Path):
         self.path = path
-        self.env = {**os.environ, "AUTOCAST_DATASETS": str(data.parent), "PYTHONPATH": str(Path(__file__).parent)}
+        self.commands = commands
+        self.env = {**os.environ, "AUTOCAST_DATASETS": str(data.parent), "PYTHONPATH": TARGETS}
         self.env |= {"AUTOCAST_TARGETS": "tracing", "OMP_NUM_THREADS": "1"}
         self.slow = path / "slow"
 
     def run(self, line: str, *words: str, code: int = 0) -> str:
         """The output of `autocast LINE WORDS`, which must end with `code`."""
         done = subprocess.run(
-            [sys.executable, "-m", "autocast", *line.split(), *words],
+            [self.commands / "autocast", *line.split(), *words],
             cwd=self.path, env=self.env, capture_output=True, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
         assert done.returncode == code, f"{line}: {done.returncode}\n{done.stdout}\n{done.stderr}"
