@@ -14,6 +14,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 
 from autocast.runs.annotations import entry_type, mismatch
 from autocast.runs.environment import (
+    EXTRAS,
     OWN_TARGETS,
     REDACTED,
     SHORTEST_SECRET,
@@ -143,7 +144,8 @@ class Checker:
         try:
             return self.signatures.read(target)
         except NoSuchTargetError as error:
-            self._add(key, f"{target}: {error}.{did_you_mean(nearest(error.missing, error.beside))}")
+            extra = f" pip install 'autocast[{EXTRAS[error.missing]}]'." if error.missing in EXTRAS else ""
+            self._add(key, f"{target}: {error}.{extra or did_you_mean(nearest(error.missing, error.beside))}")
         except NoSourceError as error:
             self.unchecked.append(f"{key}: the keywords of {target} ({error})")
         return None

@@ -14,8 +14,10 @@ TARGETS = "AUTOCAST_TARGETS"
 DATASETS, OUTPUTS = "AUTOCAST_DATASETS", "AUTOCAST_OUTPUTS"
 CONFIG_PATH = "AUTOCAST_CONFIG_PATH"
 
-OWN_TARGETS = ("autocast", "torch.optim", "torch.nn", "lightning.pytorch")
+OWN_TARGETS = ("autocast", "torch.optim", "torch.nn", "lightning.pytorch", "pytorch_optimizer")
 """Prefixes of `_target_` that are always allowed."""
+EXTRAS = {"pytorch_optimizer": "soap"}
+"""The extra of this package that installs one that may not be there."""
 
 REDACTED = "***"
 SHORTEST_SECRET = 6

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from autocast.data.sampler import EpochSampler
-from autocast.errors import ConfigError
+from autocast.errors import CheckpointError, ConfigError
 from autocast.generative.noise import Noise
 from autocast.training.budget import Budget
 from autocast.training.curriculum import Curriculum
@@ -187,6 +187,16 @@ class TrainingModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["autocast"] = {**self.record, "total_steps": self.planned_steps}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises CheckpointError where the optimiser had other groups of parameters."""
+        ours = len(parameter_groups(self.model))
+        theirs = {len(state["param_groups"]) for state in checkpoint.get("optimizer_states", [])}
+        if theirs - {ours}:
+            raise CheckpointError(
+                f"the optimiser of an earlier version of autocast ({checkpoint['autocast']['versions']['autocast']}) "
+                "cannot be continued. Start a new run from the weights: --init-from RUN."
+            )
 
     def _stop_at_limit(self) -> None:
         """Lightning then validates and ends the epoch."""

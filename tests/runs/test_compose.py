@@ -9,6 +9,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from autocast.runs import sources
 from autocast.runs.compose import compose
 from autocast.runs.request import Request
 
@@ -101,6 +102,13 @@ def test_a_wrong_type_is_a_problem_of_what_was_typed(word):
     found = said(run("epd", word))
     assert list(found) == [word]
     assert "is wanted" in found[word]
+
+
+def test_a_package_that_is_not_there_is_installed_with_an_extra(monkeypatch):
+    found = sources._top_level
+    monkeypatch.setattr(sources, "_top_level", lambda name: None if name == "pytorch_optimizer" else found(name))
+    message = said(run("ae", "optimizer=soap"))["optimizer.algorithm._target_"]
+    assert message.endswith("there is no module pytorch_optimizer. pip install 'autocast[soap]'.")
 
 
 def test_one_word_may_have_several_problems_and_each_is_told_once():

@@ -7,8 +7,10 @@ import signal
 import pytest
 import torch
 from lightning.pytorch import Callback
+from pytorch_optimizer.optimizer.soap import SOAP
 from rich.console import Console
 
+from autocast.errors import CheckpointError
 from autocast.training.checkpoints import CheckpointSettings, link
 from autocast.training.progress import Display
 
@@ -22,26 +24,35 @@ def last(run_dir):
     return run_dir / "epd" / "checkpoints" / "last.ckpt"
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.2])
-def test_resuming_at_an_epochs_end_is_exact(train, toy, tmp_path, noise):
-    whole = toy.ToyModel(noise=noise)
-    train(whole, max_epochs=4, run_dir=tmp_path / "whole")
+ADAMW = functools.partial(torch.optim.AdamW, lr=0.03)
+SOAP = functools.partial(SOAP, lr=0.03, precondition_frequency=3)
 
-    train(
-        toy.ToyModel(noise=noise),
-        max_epochs=4,
-        run_dir=tmp_path / "parts",
-        callbacks={**_ema(toy), "stop": StopAfter(2)},
-    )
-    assert epochs(tmp_path / "parts") == [1, 2]
-    resumed = toy.ToyModel(noise=noise)
-    train(resumed, max_epochs=4, run_dir=tmp_path / "parts", resume_from=last(tmp_path / "parts"))
+
+@pytest.mark.parametrize(("noise", "optimizer"), [(0.0, ADAMW), (0.2, ADAMW), (0.0, SOAP)])
+def test_resuming_at_an_epochs_end_is_exact(train, toy, tmp_path, noise, optimizer):
+    recipe = {"max_epochs": 4, "optimizer": optimizer}
+    train(toy.ToyModel(noise=noise), run_dir=tmp_path / "whole", **recipe)
+
+    parts = tmp_path / "parts"
+    train(toy.ToyModel(noise=noise), run_dir=parts, callbacks={**_ema(toy), "stop": StopAfter(2)}, **recipe)
+    assert epochs(parts) == [1, 2]
+    train(toy.ToyModel(noise=noise), run_dir=parts, resume_from=last(parts), **recipe)
 
     a, b = (toy.load(last(tmp_path / name)) for name in ("whole", "parts"))
     for key in ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers"):
         assert toy.states_are_equal(a[key], b[key]), key
     assert epochs(tmp_path / "parts") == [1, 2, 3, 4]
     assert a["callbacks"]["BestObjective"] == b["callbacks"]["BestObjective"]
+
+
+def test_an_optimiser_of_an_earlier_version_is_refused_with_a_way_out(train, toy, tmp_path):
+    train(max_epochs=1)
+    checkpoint = toy.load(last(tmp_path))
+    groups = checkpoint["optimizer_states"][0]["param_groups"]
+    groups[:] = [{**groups[0], "params": [index for group in groups for index in group["params"]]}]
+    torch.save(checkpoint, tmp_path / "earlier.ckpt")
+    with pytest.raises(CheckpointError, match=r"earlier version.*--init-from RUN"):
+        train(max_epochs=2, resume_from=tmp_path / "earlier.ckpt")
 
 
 def test_the_first_line_says_from_where(train, tmp_path):
