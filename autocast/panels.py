@@ -51,7 +51,7 @@ def trained(job: Job, summary: FitSummary) -> Outcome:
     file = summary.checkpoint_file
     best = "none yet" if summary.best_objective is None else f"{summary.best_objective:.4g}"
     early = "   stopped early" if summary.stopped_early else ""
-    averaged = " · ema" if "ema" in job.config["callbacks"] else ""
+    averaged = " · ema" if _ema(job.config) else ""
     rows = [
         ("best", f"epoch {summary.best_epoch} of {summary.epochs}   val/objective {best}{early}"),
         (file.name, f"{file_size(file.stat().st_size)}{averaged}"),
@@ -346,7 +346,7 @@ def _recipe(config: dict[str, Any]) -> str:
     trainer, optimizer = config["trainer"], config["optimizer"]
     epochs, steps = trainer["max_epochs"], trainer["max_steps"]
     length = _count(epochs, "epoch") if epochs != -1 else _count(steps, "step")
-    ema = config["callbacks"].get("ema", {}).get("decay")
+    ema = _ema(config)
     words = [
         length,
         f"batch {config['datamodule']['batch_size']}",
@@ -357,6 +357,13 @@ def _recipe(config: dict[str, Any]) -> str:
         f"seed {config['seed']}",
     ]
     return " · ".join(word for word in words if word)
+
+
+def _ema(config: dict[str, Any]) -> float | None:
+    """The decay of averaged weights, which a sharded training has not."""
+    strategy = config["trainer"]["strategy"]
+    sharded = isinstance(strategy, dict) and _class_name(strategy) == "ShardedStrategy"
+    return None if sharded else config["callbacks"].get("ema", {}).get("decay")
 
 
 def _unrolled(n_windows: int) -> str:

@@ -13,7 +13,7 @@ from autocast.evaluation.settings import EvaluationSettings
 from autocast.runs.directory import RunDirectory
 
 CONFIG = {
-    "trainer": {"max_epochs": 1, "max_steps": -1, "precision": "32-true"},
+    "trainer": {"max_epochs": 1, "max_steps": -1, "precision": "32-true", "strategy": "auto"},
     "optimizer": {"algorithm": {"_target_": "torch.optim.AdamW"}, "learning_rate": 1e-3},
     "callbacks": {},
     "datamodule": {"batch_size": 4, "n_windows": 1, "data_path": "data sets/waves"},
@@ -65,6 +65,13 @@ def test_an_unrolled_training_says_so():
     config = {**CONFIG, "datamodule": {**CONFIG["datamodule"], "n_windows": 3}}
     assert "batch 4 · unrolled over 3 windows · adamw" in panels._recipe(config)
     assert "unrolled" not in panels._recipe(CONFIG)
+
+
+def test_only_a_training_that_is_not_sharded_has_averages():
+    averaged = {**CONFIG, "callbacks": {"ema": {"decay": 0.99}}}
+    assert "ema 0.99" in panels._recipe(averaged)
+    strategy = {"_target_": "autocast.training.sharding.ShardedStrategy"}
+    assert "ema" not in panels._recipe({**averaged, "trainer": {**CONFIG["trainer"], "strategy": strategy}})
 
 
 def test_the_next_command_asks_only_an_ensemble_for_members():

@@ -74,7 +74,7 @@ class RunDirectory:
     def last_checkpoint(self, kind: str) -> Path | None:
         """`last.ckpt`, or the one before it where the last was never completed."""
         files = (self.checkpoints_dir(kind) / name for name in ("last.ckpt", "previous.ckpt"))
-        return next((file for file in files if file.is_file()), None)
+        return next((file for file in files if is_checkpoint(file)), None)
 
     def metrics_file(self, kind: str, suffix: str = "jsonl") -> Path:
         return self.kind_dir(kind) / f"metrics.{suffix}"
@@ -161,6 +161,11 @@ class RunDirectory:
         return other
 
 
+def is_checkpoint(path: Path) -> bool:
+    """A file, or the directory that a sharded training writes."""
+    return path.is_file() or (path / ".metadata").is_file()
+
+
 def is_run(path: Path) -> bool:
     run = RunDirectory(path)
     return path.is_dir() and bool(run.kinds() or run.launched())
@@ -212,7 +217,7 @@ def default_output_base() -> Path:
 def _run_at(place: Path) -> RunDirectory | None:
     if is_run(place):
         return RunDirectory(place)
-    return run_of_file(place) if place.is_file() else None
+    return run_of_file(place) if is_checkpoint(place) else None
 
 
 def _has_uid(run: RunDirectory, uid: str) -> bool:

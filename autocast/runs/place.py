@@ -24,6 +24,7 @@ from autocast.runs.directory import (
     UpstreamError,
     default_output_base,
     find_run,
+    is_checkpoint,
     run_of_file,
 )
 from autocast.runs.identity import run_name
@@ -174,13 +175,13 @@ def _source(request: Request, kind: str, named: RunDirectory | None) -> tuple[Ru
     if name == "auto":
         return (named, None) if named and named.state(kind) != ABSENT else (None, None)
     file = Path(name).expanduser()
-    if file.is_file() and run_of_file(file) is None:
+    if is_checkpoint(file) and run_of_file(file) is None:
         return None, file
     run = find_run(name, output_base(request))
     if run.state(kind) == ABSENT:
         raise NoSuchRunError(f"--resume-from {name}: {run.path} has no {kind} run; it has {', '.join(run.kinds())}")
     own = (run.checkpoint_file(kind), run.last_checkpoint(kind))
-    stands_for_run = not file.is_file() or any(other and other.resolve() == file.resolve() for other in own)
+    stands_for_run = not is_checkpoint(file) or any(other and other.resolve() == file.resolve() for other in own)
     return run, None if stands_for_run else file
 
 

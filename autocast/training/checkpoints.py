@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import os
-import pickle
-import shutil
 import time
 import zipfile
 from collections.abc import Callable
@@ -23,6 +21,15 @@ from autocast.signals import REASONS, StoppedError, StopRequest
 from autocast.training.agreement import Agreement
 from autocast.training.best import BestObjective
 from autocast.training.continued import ends_epoch, run_of_checkpoint
+from autocast.training.sharded_checkpoints import (
+    DAMAGED,
+    check_shards,
+    link_or_copy,
+    link_tree,
+    read_shards,
+    remove,
+    rename,
+)
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 OnEvent = Callable[[str, dict[str, Any]], None]
@@ -49,15 +56,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        partial.replace(path)
+        rename(partial, path)
+
+    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        """Also of a directory, which a sharded training has written."""
+        return read_shards(Path(path)) if Path(path).is_dir() else super().load_checkpoint(path, *args, **options)
 
 
 class Checkpoints(Checkpoint):
     """Keeps `last`, `previous`, `best-<epoch>` and every n-th `epoch-<epoch>` in a directory, and the run's main file.
 
     The main file, `<kind>.ckpt`, is the best one; before the first validation it is the last one. All names are hard
-    links to one write where the file system has them. Lightning runs this callback after all others, so that the
-    averaged weights and the best objective in the checkpoint are those of the step that was just made.
+    links to one write where the file system has them; where a sharded training writes directories, the main file is put
+    together from one. Lightning runs this callback after all others, so that the averaged weights and the best objective
+    in the checkpoint are those of the step that was just made.
 
     All ranks save and stop together: at every step's end they agree on it.
 
@@ -168,7 +180,7 @@ class Checkpoints(Checkpoint):
         if not trainer.is_global_zero:
             return
         if self.best.epoch is None or not self.main_file.exists():
-            link(last, self.main_file)
+            publish(last, self.main_file)
         fields = {"file": str(last), "epoch": epochs_done, "step": trainer.global_step, "is_best": self.best.is_new}
         self.on_event("checkpoint", fields)
 
@@ -181,20 +193,20 @@ class Checkpoints(Checkpoint):
         self.directory.mkdir(parents=True, exist_ok=True)
         epoch = checkpoint["callbacks"][self.best.state_key]["epoch"]
         found = resumed_from.with_name(_best_name(epoch))
-        if run_of_checkpoint(resumed_from) is not None and found.is_file():
+        if run_of_checkpoint(resumed_from) is not None and found.exists():
             self._keep_best(found, epoch)
         elif ends_epoch(checkpoint, epoch):
             self._keep_best(resumed_from, epoch)
         else:
-            link(resumed_from, self.main_file)
+            publish(resumed_from, self.main_file)
 
     def _keep_best(self, source: Path, epoch: int) -> None:
         best = self.directory / _best_name(epoch)
         link(source, best)
-        link(best, self.main_file)
+        publish(best, self.main_file)
         for other in self.directory.glob("best-*.ckpt"):
             if other != best:
-                other.unlink()
+                remove(other)
 
 
 def _ends_here(trainer: L.Trainer, pl_module: Any, epochs_done: int) -> bool:
@@ -227,14 +239,17 @@ def newest_valid(directory: Path) -> Path:
 
 def damage_of(file: Path) -> str | None:
     """What is wrong with a checkpoint, read whole; None if nothing is."""
-    if not file.is_file():
+    if not file.exists():
         return "is not there"
     try:
+        if file.is_dir():
+            damaged = check_shards(file)
+            return damaged and f"is damaged in {damaged}"
         with zipfile.ZipFile(file) as archive:
             if (member := archive.testzip()) is not None:
                 return f"is damaged in {member}"
         torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    except DAMAGED as error:
         return f"is cut short or damaged ({str(error).splitlines()[0]})"
     return None
 
@@ -242,10 +257,16 @@ def damage_of(file: Path) -> str | None:
 def link(source: Path, target: Path) -> None:
     """Makes `target` another name of `source`, at once; a copy where the file system has no hard links."""
     partial = target.with_name(f".{target.name}.partial")
-    partial.unlink(missing_ok=True)
-    try:
-        os.link(source, partial)
-    except OSError:
-        shutil.copyfile(source, partial)
-    partial.replace(target)
-    partial.unlink(missing_ok=True)  # renaming one name of a file onto another name of it does nothing
+    remove(partial)
+    make = link_tree if source.is_dir() else link_or_copy
+    make(source, partial)
+    rename(partial, target)
+    remove(partial)  # renaming one name of a file onto another name of it does nothing
+
+
+def publish(source: Path, main_file: Path) -> None:
+    """Makes a checkpoint the main file, which is always one file."""
+    if source.is_dir():
+        AtomicCheckpointIO().save_checkpoint(read_shards(source), main_file)
+    else:
+        link(source, main_file)

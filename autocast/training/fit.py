@@ -38,6 +38,7 @@ from autocast.training.position import DataPosition
 from autocast.training.progress import Display, Progress, peak_memory
 from autocast.training.quiet import quiet
 from autocast.training.resume import ResumeNotice
+from autocast.training.sharding import ShardedModule, is_sharded, leave_out_averages
 from autocast.version import __version__
 
 
@@ -154,22 +155,25 @@ def fit(
     log = MetricsLog(MetricsFile(destination.directory), best, on_event)
     agreement = Agreement()
     budget = Budget(recipe.budget, agreement) if recipe.budget is not None else None
-    module = TrainingModule(
-        model,
-        optimizer=recipe.optimizer,
-        lr_scheduler=recipe.lr_scheduler,
-        budget=budget,
-        skip_steps=recipe.skip_steps,
-        seed=recipe.seed,
-        augment=recipe.augment,
-        curriculum=recipe.curriculum,
-        record=destination.record(),
-    )
     own = _own_callbacks(recipe, destination, display, on_event, stop, best, log, agreement)
     with nullcontext() if verbose else quiet():
         trainer = _build_trainer(recipe, destination, [agreement, *([budget] if budget else [])], own)
         if recipe.compile is not None:
             compile_for(trainer, model, recipe.compile)
+        sharded = is_sharded(trainer)
+        if sharded:
+            _train_without_averages(trainer, recipe, display, on_event)
+        module = (ShardedModule if sharded else TrainingModule)(
+            model,
+            optimizer=recipe.optimizer,
+            lr_scheduler=recipe.lr_scheduler,
+            budget=budget,
+            skip_steps=recipe.skip_steps,
+            seed=recipe.seed,
+            augment=recipe.augment,
+            curriculum=recipe.curriculum,
+            record=destination.record(),
+        )
         with _tracked(trainer.loggers, destination.config), tf32(recipe.tf32):
             _run(trainer, module, datamodule, stop, resume_from)
     return _summarise(trainer, best, log, destination)
@@ -222,6 +226,13 @@ def _build_trainer(recipe: Recipe, destination: Destination, first: list[Callbac
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+
+
+def _train_without_averages(trainer: L.Trainer, recipe: Recipe, display: Display, on_event: OnEvent) -> None:
+    text = leave_out_averages(trainer, recipe.callbacks)
+    if text and trainer.is_global_zero:
+        display.line(f"note: {text}")
+        on_event("note", {"text": text})
 
 
 def _environment() -> list[ClusterEnvironment]:

@@ -27,6 +27,8 @@ def quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated")
             warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step.*")
             warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
+            # what the ConvNeXt U-Net does with them is nothing in place
+            warnings.filterwarnings("ignore", message=r"FSDP2-wrapped module \(FSDPDoubling\) returned a view")
             yield
     finally:
         for name, level in levels.items():

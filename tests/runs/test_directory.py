@@ -73,6 +73,16 @@ def test_last_checkpoint_falls_back_to_the_previous(tmp_path: Path):
     assert run.last_checkpoint("ae") == run.checkpoints_dir("ae") / "last.ckpt"
 
 
+def test_a_checkpoint_may_be_the_directory_of_a_sharded_training(tmp_path: Path):
+    run = make_run(tmp_path / "rd/00")
+    last = run.checkpoints_dir("ae") / "last.ckpt"
+    last.mkdir(parents=True)
+    assert run.last_checkpoint("ae") is None  # nothing is in it
+    (last / ".metadata").touch()
+    assert run.last_checkpoint("ae") == last
+    assert find_run(last, tmp_path).path == run.path
+
+
 def test_a_run_beside_takes_the_first_free_number(tmp_path: Path):
     run = make_run(tmp_path / "rd" / "00")
     make_run(tmp_path / "rd" / "00-2")

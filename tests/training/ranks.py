@@ -33,6 +33,7 @@ from autocast.training.divergence import DivergenceError
 from autocast.training.fit import Destination, FitSummary, Recipe, fit
 from autocast.training.optimizers import warmup_cosine
 from autocast.training.samples import Samples
+from autocast.training.sharding import ShardedStrategy
 
 UNET = functools.partial(UNet, width=8, levels=1, blocks=1)
 DC = functools.partial(DeepCompressionEncoder, widths=[8], blocks=[1], latent_channels=6)
@@ -74,6 +75,7 @@ def train(
     on_disk = {"n_workers": n_workers, "memory_limit": 0.0} if n_workers else {}
     datamodule = FieldDataModule(data, n_steps_input=3, n_steps_output=2, batch_size=4, **on_disk)
     model = assemble(name, datamodule)
+    averages = {"ema": WarmupEMA()} if options.pop("averages", True) else {}
     trainer = functools.partial(
         L.Trainer,
         max_epochs=3,
@@ -82,12 +84,13 @@ def train(
         log_every_n_steps=2,
         gradient_clip_val=1.0,
         accumulate_grad_batches=options.pop("accumulate", 1),
+        **options.pop("trainer_options", {}),
     )
     recipe = Recipe(
         trainer,
         functools.partial(torch.optim.AdamW, lr=0.01),
         functools.partial(warmup_cosine, warmup_steps=3),
-        callbacks={"ema": WarmupEMA(), **(callbacks or {})},
+        callbacks={**averages, **(callbacks or {})},
         loggers=options.pop("loggers", {}),
         checkpoint=options.pop("checkpoint", CheckpointSettings()),
     )
@@ -127,7 +130,7 @@ class Slowly(Callback):
 def go_on(name: str, data: Path, run_dir: Path, told: Path, *, n_ranks: int, **options: Any) -> None:
     """From the last checkpoint if there is one, slowly, with a checkpoint at every step."""
     directory = run_dir / "epd/checkpoints"
-    if (directory / "last.ckpt").is_file():
+    if (directory / "last.ckpt").exists():
         options["resume_from"] = newest_valid(directory)
     run_dir.mkdir(exist_ok=True)
     every_step = CheckpointSettings(every_n_epochs=1, every_n_minutes=0.0)
@@ -184,5 +187,8 @@ def main(data: Path, runs: Path) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "go-on":
         go_on(sys.argv[2], *map(Path, sys.argv[3:]), n_ranks=2)
+    elif sys.argv[1] == "go-on-in-parts":
+        strategy = ShardedStrategy(save_distributed_checkpoint=True)
+        go_on(sys.argv[2], *map(Path, sys.argv[3:]), n_ranks=2, trainer_options={"strategy": strategy})
     else:
         main(*map(Path, sys.argv[1:]))

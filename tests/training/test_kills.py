@@ -15,12 +15,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import torch
+
+from autocast.training.checkpoints import AtomicCheckpointIO
 
 pytestmark = pytest.mark.e2e
 
 PROGRAM = Path(__file__).with_name("ranks.py")
-STATES = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "loops")
+STATES = {"state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "loops"}
 SEED, N_BATCHES = 3, 18
 
 
@@ -73,7 +74,7 @@ class Trainings:
     def saves(self) -> bool:
         """Whether a checkpoint is being written, not the first one."""
         directory = self.run_dir / "epd/checkpoints"
-        return self.n_batches > 1 and (directory / ".last.ckpt.partial").is_file()
+        return self.n_batches > 1 and (directory / ".last.ckpt.partial").exists()
 
     @staticmethod
     def _wait(pid: int) -> int:
@@ -83,10 +84,12 @@ class Trainings:
 class TwoRanks(Trainings):
     """Of torchrun, which gives each process a group of its own."""
 
+    verb = "go-on"
+
     def _start(self) -> int:
         self.told.unlink(missing_ok=True)
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-        words = ["go-on", self.name, self.data, self.run_dir, self.told]
+        words = [self.verb, self.name, self.data, self.run_dir, self.told]
         command = [*torchrun, PROGRAM, *words]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)  # kept: it reaps
         return self._process.pid
@@ -96,14 +99,22 @@ class TwoRanks(Trainings):
         return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()), pid]
 
 
+class TwoShards(TwoRanks):
+    """Checkpoints are directories."""
+
+    verb = "go-on-in-parts"
+
+
 def logged(run_dir: Path) -> list[dict[str, float]]:
     lines = (run_dir / "epd/metrics.jsonl").read_text().splitlines()
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
 
 
 def assert_same(toy: Any, run_dir: Path, undisturbed: Path) -> None:
-    a, b = (torch.load(run / "epd/checkpoints/last.ckpt", weights_only=True) for run in (run_dir, undisturbed))
-    for key in STATES:
+    files = (run / "epd/checkpoints/last.ckpt" for run in (run_dir, undisturbed))
+    a, b = (AtomicCheckpointIO().load_checkpoint(file, weights_only=True) for file in files)
+    assert a.keys() == b.keys()
+    for key in STATES & a.keys():
         assert toy.states_are_equal(a[key], b[key]), key
     assert (a["epoch"], a["global_step"]) == (b["epoch"], b["global_step"])
     assert logged(run_dir) == logged(undisturbed)
@@ -131,6 +142,11 @@ def test_kills_leave_no_trace(toy, ranks, data, tmp_path, name, workers, accumul
 @pytest.mark.parametrize("name", ["direct", "flow_matching"])
 def test_kills_of_two_ranks_leave_no_trace(toy, ranks, data, tmp_path, name):
     kill_thrice(toy, *(TwoRanks(ranks, name, data, tmp_path / place) for place in ("whole", "killed")))
+
+
+@pytest.mark.slow
+def test_kills_of_two_shards_leave_no_trace(toy, ranks, data, tmp_path):
+    kill_thrice(toy, *(TwoShards(ranks, "ensemble", data, tmp_path / place) for place in ("whole", "killed")))
 
 
 def kill_thrice(toy: Any, whole: Trainings, run: Trainings) -> None:
