@@ -68,8 +68,8 @@ class Checkpoints(Checkpoint):
 
     The main file, `<kind>.ckpt`, is the best one; before the first validation it is the last one. All names are hard
     links to one write where the file system has them; where a sharded training writes directories, the main file is put
-    together from one. Lightning runs this callback after all others, so that the averaged weights and the best objective
-    in the checkpoint are those of the step that was just made.
+    together from one. Lightning runs this callback after all others, so that the averaged weights and the best
+    objective in the checkpoint are those of the step that was just made.
 
     All ranks save and stop together: at every step's end they agree on it.
 
