@@ -13,14 +13,9 @@ from typing import Any
 
 import torch
 
+from autocast.training.utilisation import peaks_of
+
 RESULTS = Path(__file__).parent / "results"
-PEAKS = {
-    "H100 PCIe": {"bf16": 756.0, "tf32": 378.0, "fp32": 51.0},
-    "H100": {"bf16": 989.0, "tf32": 495.0, "fp32": 67.0},
-    "H200": {"bf16": 989.0, "tf32": 495.0, "fp32": 67.0},
-    "A100": {"bf16": 312.0, "tf32": 156.0, "fp32": 19.5},
-}
-"""TFLOP/s of dense matrix products, from the makers' data sheets, by what a device's name holds."""
 
 
 def device() -> torch.device:
@@ -31,9 +26,9 @@ def device_name() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
 
 
-def peaks() -> dict[str, float] | None:
-    """Of this device; None where they are not known."""
-    return next((found for name, found in PEAKS.items() if name in device_name()), None)
+def peaks() -> dict[str, float]:
+    """Of this device, in TFLOP/s; nothing where they are not known."""
+    return peaks_of(device_name())
 
 
 def synchronise() -> None:

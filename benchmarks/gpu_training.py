@@ -20,8 +20,6 @@ from typing import Any
 
 import gpu_machine
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from autocast.assembly import assemble_emulator
 from autocast.autoencoders.bottlenecks import IdentityBottleneck
@@ -34,6 +32,7 @@ from autocast.nn.vit import ViT
 from autocast.processors.direct import Direct
 from autocast.training.compilation import tf32
 from autocast.training.optimizers import parameter_groups
+from autocast.training.utilisation import count_flops
 from autocast.types import Batch, FieldSpec
 
 NAME = "gpu_training"
@@ -93,15 +92,6 @@ def loss_of(emulator: EncoderProcessorDecoder, batch: Batch) -> torch.Tensor:
     return emulator.loss(batch, Noise([(0, row) for row in range(batch.size)]))["loss"]
 
 
-def count_flops(emulator: EncoderProcessorDecoder, sizes: Sizes) -> int:
-    """Of a loss and its gradients for one sample; attention counts as the products that it consists of."""
-    batch = make_batch(sizes, 1)
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        loss_of(emulator, batch).backward()
-    emulator.zero_grad()
-    return counter.get_total_flops()
-
-
 def measure(variant: Variant, emulator: EncoderProcessorDecoder, sizes: Sizes, n_rows: int) -> dict[str, Any]:
     """Seconds of a step, the first one apart, and the memory that all of it takes."""
     torch.compiler.reset()
@@ -145,7 +135,7 @@ def main() -> None:
     toy = asked.toy or not torch.cuda.is_available()
     sizes, n_rows = (TOY if toy else Sizes()), asked.batch_size or (2 if toy else 128)
     emulator = make_emulator(sizes).to(gpu_machine.device())
-    flops = count_flops(emulator, sizes)
+    flops = count_flops(emulator, make_batch(sizes, 1))
     peaks, rows = gpu_machine.peaks(), {}
     chosen = asked.variants or [name for name, variant in VARIANTS.items() if not (toy and variant.compile)]
     for name in chosen:

@@ -27,7 +27,7 @@ from autocast.training.checkpoints import (
     CheckpointSettings,
     OnEvent,
 )
-from autocast.training.compilation import compile_for, tf32
+from autocast.training.compilation import compile_for, store_channels_last, tf32
 from autocast.training.continued import CHECKPOINTS_DIR
 from autocast.training.curriculum import Curriculum
 from autocast.training.divergence import DivergenceGuard
@@ -158,25 +158,36 @@ def fit(
     own = _own_callbacks(recipe, destination, display, on_event, stop, best, log, agreement)
     with nullcontext() if verbose else quiet():
         trainer = _build_trainer(recipe, destination, [agreement, *([budget] if budget else [])], own)
-        if recipe.compile is not None:
-            compile_for(trainer, model, recipe.compile)
-        sharded = is_sharded(trainer)
-        if sharded:
+        module = _make_module(trainer, model, recipe, budget, destination)
+        _make_fast(trainer, model, recipe)
+        if is_sharded(trainer):
             _train_without_averages(trainer, recipe, display, on_event)
-        module = (ShardedModule if sharded else TrainingModule)(
-            model,
-            optimizer=recipe.optimizer,
-            lr_scheduler=recipe.lr_scheduler,
-            budget=budget,
-            skip_steps=recipe.skip_steps,
-            seed=recipe.seed,
-            augment=recipe.augment,
-            curriculum=recipe.curriculum,
-            record=destination.record(),
-        )
         with _tracked(trainer.loggers, destination.config), tf32(recipe.tf32):
             _run(trainer, module, datamodule, stop, resume_from)
     return _summarise(trainer, best, log, destination)
+
+
+def _make_module(
+    trainer: L.Trainer, model: nn.Module, recipe: Recipe, budget: Budget | None, destination: Destination
+) -> TrainingModule:
+    return (ShardedModule if is_sharded(trainer) else TrainingModule)(
+        model,
+        optimizer=recipe.optimizer,
+        lr_scheduler=recipe.lr_scheduler,
+        budget=budget,
+        skip_steps=recipe.skip_steps,
+        seed=recipe.seed,
+        augment=recipe.augment,
+        curriculum=recipe.curriculum,
+        record=destination.record(),
+    )
+
+
+def _make_fast(trainer: L.Trainer, model: nn.Module, recipe: Recipe) -> None:
+    if trainer.strategy.root_device.type == "cuda" and not is_sharded(trainer):  # parts of weights have no such order
+        store_channels_last(model)
+    if recipe.compile is not None:
+        compile_for(trainer, model, recipe.compile)
 
 
 def _own_callbacks(

@@ -53,7 +53,30 @@ def log_record(loggers: Sequence[Logger], record: dict[str, float], step: int) -
     """Sends numbers by name."""
     for logger in loggers:
         with _perhaps_gone(logger):
-            logger.log_metrics(record, step=step)
+            if isinstance(logger, WandbLogger) and step:
+                # with its own count of steps it leaves out what it has had before a run was killed
+                logger.experiment.log({**record, "trainer/global_step": step}, step=step)
+            else:
+                logger.log_metrics(record, step=step)
+
+
+@rank_zero_only
+def forget_after(loggers: Sequence[Logger], step: int) -> None:
+    """Takes back what a run that was killed sent after the step from which it now goes on; it comes again."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+            writer = logger.experiment._get_file_writer()
+            writer.add_event(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+
+
+@rank_zero_only
+def flush(loggers: Sequence[Logger]) -> None:
+    """Writes down what was sent: a run that goes on from a checkpoint does not send it again."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.flush()
 
 
 def log_media(loggers: Sequence[Logger], name: str, files: Sequence[Path], step: int) -> None:
@@ -86,21 +109,21 @@ def _say_once(name: str | None, reason: str) -> None:
 
 def _show(logger: Logger, name: str, files: Sequence[Path], step: int) -> None:
     if isinstance(logger, WandbLogger):
-        _to_wandb(logger.experiment, name, files)
+        _to_wandb(logger.experiment, name, files, step)
     elif isinstance(logger, TensorBoardLogger):
         for i, file in enumerate(_pictures(files)):
             pixels = np.asarray(Image.open(file).convert("RGB"))
             logger.experiment.add_image(f"{name}/{i}", pixels, step, dataformats="HWC")
 
 
-def _to_wandb(run: Any, name: str, files: Sequence[Path]) -> None:
+def _to_wandb(run: Any, name: str, files: Sequence[Path], step: int) -> None:
     """Joins the next record of metrics, so that a step stays one record."""
     import wandb
 
     pictures = [wandb.Image(str(file)) for file in _pictures(files)]
     videos = [wandb.Video(str(file)) for file in files if file.suffix in VIDEOS]
     media: dict[str, Any] = {f"{name}_{i}": video for i, video in enumerate(videos)}
-    run.log(media | ({name: pictures} if pictures else {}), commit=False)
+    run.log(media | ({name: pictures} if pictures else {}), step=step or None, commit=False)
 
 
 def _pictures(files: Sequence[Path]) -> list[Path]:

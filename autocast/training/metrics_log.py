@@ -21,7 +21,7 @@ from torch import Tensor
 
 from autocast.training.best import BestObjective
 from autocast.training.continued import METRICS_FILE, epochs_done, run_of_checkpoint
-from autocast.training.media import log_record
+from autocast.training.media import flush, forget_after, log_record
 
 Record = dict[str, Any]
 
@@ -106,6 +106,10 @@ class MetricsLog(Callback):
         self._started = time.monotonic()
         if trainer.is_global_zero:
             self.file.start_after(trainer.current_epoch)
+            forget_after(trainer.loggers, trainer.global_step)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        flush(trainer.loggers)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.monotonic()

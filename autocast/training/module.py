@@ -157,14 +157,15 @@ class TrainingModule(L.LightningModule):
         step, rows = self.trainer.global_step, self._rows(batch, batch_idx)
         if step in self.skip_steps:
             return None
-        batch = self._cut(batch, step)
+        batch = self.cut(batch, step)
         if self.augment is not None:
             batch = self.augment(batch, Noise([(self.seed, AUGMENTATION, step, row) for row in rows]))
         terms = self.model.loss(batch, Noise([(self.seed, TRAINING, step, row) for row in rows]))
         told = {_logged_name("train", name): value.detach() for name, value in terms.items()}
         return {"loss": terms["loss"], "step": step, "terms": told}
 
-    def _cut(self, batch: Batch, step: int) -> Batch:
+    def cut(self, batch: Batch, step: int) -> Batch:
+        """A batch with the windows that are trained on at a step."""
         if self.curriculum is None:
             return batch
         n_steps: Any = self.model.n_steps_output

@@ -22,6 +22,8 @@ from rich.text import Text
 
 from autocast.training.best import MONITOR, BestObjective
 from autocast.training.metrics_log import MetricsLog
+from autocast.training.sharding import is_sharded
+from autocast.training.utilisation import Utilisation, count_flops
 
 REFRESH_SECONDS = 0.1
 LOSS_REFRESH_SECONDS = 1.0
@@ -77,12 +79,17 @@ class Throughput:
         elapsed, self._mark = now - self._mark, now
         return elapsed
 
+    @property
+    def samples_per_second(self) -> float:
+        total = self.seconds + self.waited
+        return self.n_samples / total if total else 0.0
+
     def summary(self) -> str:
         """`0.113 s/step · 283 samples/s · data wait 1 %`"""
         total = self.seconds + self.waited
         if self.n_steps == 0 or total == 0:
             return ""
-        speed = f"{total / self.n_steps:.3g} s/step · {self.n_samples / total:.0f} samples/s"
+        speed = f"{total / self.n_steps:.3g} s/step · {self.samples_per_second:.0f} samples/s"
         return f"{speed} · data wait {100 * self.waited / total:.0f} %"
 
 
@@ -104,6 +111,7 @@ class Progress(Callback):
         self._started = self._refreshed = self._loss_read = 0.0
         self._first_step = self._seen_step = 0
         self._losses: list[float] = []
+        self._utilisation: Utilisation | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self._started = time.monotonic()
@@ -118,6 +126,10 @@ class Progress(Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        if batch_idx == 0 and trainer.strategy.root_device.type == "cuda" and not is_sharded(trainer):
+            module: Any = pl_module
+            self._utilisation = Utilisation(trainer, count_flops(module.model, module.cut(batch, trainer.global_step)))
+            self._throughput.start()
         self._throughput.batch_arrived()
 
     def on_train_batch_end(
@@ -186,7 +198,8 @@ class Progress(Callback):
 
     def _speed(self, trainer: L.Trainer) -> str:
         memory = f"{peak_memory(trainer) / 1e9:.1f} GB"
-        parts = [self._throughput.summary(), memory, self._eta(trainer)]
+        gpu = self._utilisation.summary(self._throughput.samples_per_second) if self._utilisation else ""
+        parts = [self._throughput.summary(), memory, gpu, self._eta(trainer)]
         return " · ".join(part for part in parts if part)
 
     def _eta(self, trainer: L.Trainer) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from autocast.assembly import assemble_autoencoder, assemble_emulator
 from autocast.autoencoders.bottlenecks import IdentityBottleneck
@@ -134,6 +134,8 @@ def go_on(name: str, data: Path, run_dir: Path, told: Path, *, n_ranks: int, **o
         options["resume_from"] = newest_valid(directory)
     run_dir.mkdir(exist_ok=True)
     every_step = CheckpointSettings(every_n_epochs=1, every_n_minutes=0.0)
+    tracker = TensorBoardLogger(run_dir, name="tensorboard", version="", default_hp_metric=False)
+    options["loggers"] = {"tensorboard": tracker}
     train(name, data, run_dir, n_ranks=n_ranks, callbacks={"slowly": Slowly(told)}, checkpoint=every_step, **options)
 
 

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from autocast.training.checkpoints import AtomicCheckpointIO
 
@@ -110,6 +111,14 @@ def logged(run_dir: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
 
 
+def tracked(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
+    """Curves as TensorBoard draws them."""
+    events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"scalars": 0}).Reload()
+    names = events.Tags()["scalars"]
+    assert {"train/loss", "val/objective", "lr"} <= set(names)
+    return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in names}
+
+
 def assert_same(toy: Any, run_dir: Path, undisturbed: Path) -> None:
     files = (run / "epd/checkpoints/last.ckpt" for run in (run_dir, undisturbed))
     a, b = (AtomicCheckpointIO().load_checkpoint(file, weights_only=True) for file in files)
@@ -117,6 +126,7 @@ def assert_same(toy: Any, run_dir: Path, undisturbed: Path) -> None:
     for key in STATES & a.keys():
         assert toy.states_are_equal(a[key], b[key]), key
     assert (a["epoch"], a["global_step"]) == (b["epoch"], b["global_step"])
+    assert tracked(run_dir) == tracked(undisturbed)
     assert logged(run_dir) == logged(undisturbed)
     rows = (run_dir / "epd/metrics.csv").read_text().splitlines()
     assert len(rows) == 1 + len(logged(undisturbed))
