@@ -33,6 +33,8 @@ ENTRIES = ("loss", "validation_scores", "forecast")
 """Methods through which a training enters a model; for what else is called its own weights would not be there."""
 LEAST_PART = 64
 """A block is sent by itself if it holds at least this part (1 / 64) of the model's weights."""
+OF_WHOLE_WEIGHTS = ("SOAP",)
+"""Optimisers that look at whole matrices; with parts of them this one (pytorch_optimizer 4.1) breaks off."""
 NO_AVERAGES = (
     "a sharded training has no averaged weights (callbacks.{names}): validation, checkpoints and what is evaluated "
     "have the weights of the step itself"
@@ -68,6 +70,16 @@ class ShardedStrategy(ModelParallelStrategy):
     def setup_environment(self) -> None:
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
+
+    def setup_optimizers(self, trainer: L.Trainer) -> None:
+        """Raises ConfigError for an optimiser that needs whole weights."""
+        super().setup_optimizers(trainer)
+        for name in (type(optimizer).__name__ for optimizer in self.optimizers):
+            if name in OF_WHOLE_WEIGHTS:
+                raise ConfigError(
+                    f"optimizer.algorithm: {name} looks at whole weights, of which each device has a part here. "
+                    "Set optimizer=adamw, or trainer.strategy=auto."
+                )
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         if isinstance(optimizer, LightningOptimizer):

@@ -88,7 +88,7 @@ def train(
     )
     recipe = Recipe(
         trainer,
-        functools.partial(torch.optim.AdamW, lr=0.01),
+        functools.partial(options.pop("optimizer", torch.optim.AdamW), lr=0.01),
         functools.partial(warmup_cosine, warmup_steps=3),
         callbacks={**averages, **(callbacks or {})},
         loggers=options.pop("loggers", {}),

@@ -18,6 +18,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from autocast.autoencoders.identity import IdentityEncoder
+from autocast.errors import ConfigError
 from autocast.generative.noise import Noise
 from autocast.nn.convnext_unet import ConvNeXtUNet
 from autocast.nn.fno import FNO
@@ -70,6 +71,17 @@ def train(name: str, data: Path, run_dir: Path, *, parts: bool = False, **option
     )
 
 
+class SOAP(torch.optim.SGD):
+    """It is known by its name."""
+
+
+def refuse(data: Path, run_dir: Path) -> None:
+    try:
+        train("direct", data, run_dir, optimizer=SOAP)
+    except ConfigError as error:
+        (run_dir / f"refused-{ranks.RANK}").write_text(str(error))
+
+
 def stop_and_resume(data: Path, run_dir: Path, step: int) -> None:
     stop = StopRequest()
     with stop.catching(signal.SIGUSR2):
@@ -117,6 +129,7 @@ def main(data: Path, alone: Path, runs: Path) -> None:
     train("direct", data, runs / "resumed", resume_from=runs / "direct" / SECOND)
     train("direct", data, runs / "joined", resume_from=alone / SECOND)
     stop_and_resume(data, runs / "stopped", 9)
+    refuse(data, runs / "refused")
     compare_gradients(data, runs / "gradients.json")
 
 

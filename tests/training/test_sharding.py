@@ -183,6 +183,12 @@ def test_every_backbone_has_the_gradients_of_a_whole_one(runs, name):
     assert error <= 1e-5 * size
 
 
+def test_an_optimiser_of_whole_weights_is_refused_by_all(runs):
+    first, second = ((runs / "refused" / f"refused-{rank}").read_text() for rank in range(2))
+    assert first == second
+    assert "optimizer=adamw" in first
+
+
 def test_another_way_of_sharding_is_refused(ranks, data, tmp_path):
     from lightning.pytorch.strategies import ModelParallelStrategy
 
