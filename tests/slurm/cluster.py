@@ -151,7 +151,10 @@ class Cluster:
         return job
 
     def start_again(self, job_id: str, n: int, **changes: str) -> None:
-        """Starts a job that was put back into the queue for the `n`-th time at once: its old credential may expire.
+        """Starts a job soon that was put back into the queue for the `n`-th time.
+
+        SLURM would wait until its old credential has expired. That was revoked, and with it all that are not from a
+        later second, so that a job which starts at once is killed.
 
         Args:
             job_id: The job.
@@ -160,7 +163,7 @@ class Cluster:
         """
         job = self.wait_until(job_id, lambda job: job["Restarts"] == str(n) and job["JobState"] in QUEUED, 240)
         if job["JobState"] == "PENDING":
-            changes["StartTime"] = "now"
+            changes["StartTime"] = "now+2"
         self.update(job_id, **changes)
 
     def update(self, job_id: str, **changes: str) -> None:
