@@ -27,6 +27,8 @@ UNCHECKED = {
 }
 UNCHECKED_MODEL = "that the model can be built for these fields"
 """What only torch can tell of a command; the last is of all others."""
+CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
+"""Values of `trainer.compile`."""
 TRAINED_WITH = ("n_steps_input", "n_steps_output", "stride")
 """Settings of `datamodule` that a model was trained with and an evaluation keeps."""
 
@@ -56,7 +58,7 @@ def preflight(
         header = describe(path)
     except DataError as error:
         return [Problem("datamodule.data_path", str(error))], []
-    problems = [*_missing_splits(header, request.command), *_idle_names(config, place)]
+    problems = [*_missing_splits(header, request.command), *_idle_names(config, place), *_clashes(config)]
     if request.command != "cache-latents":  # frames are encoded one by one
         problems += _short_trajectories(header, config)
     if header.spec is None:
@@ -83,6 +85,18 @@ def _idle_names(config: Mapping[str, Any], place: Place) -> Iterator[Problem]:
     given = [key for key, names in config.get("init", {}).items() if names]
     if given and place.saved is None and place.init_from is None:
         yield Problem(f"init.{given[0]}", "says what --init-from RUN takes over: give that as well, or leave it out")
+
+
+def _clashes(config: Mapping[str, Any]) -> Iterator[Problem]:
+    """Settings of a training that each are good, and not together."""
+    trainer, optimizer = config.get("trainer", {}), config.get("optimizer", {})
+    compiled, accumulated = trainer.get("compile"), trainer.get("accumulate_grad_batches") or 1
+    if compiled in CUDA_GRAPHS and accumulated > 1:
+        message = "CUDA graphs overwrite the gradients that are to be added up. Set trainer.compile=default"
+        yield Problem(f"trainer.compile, trainer.accumulate_grad_batches={accumulated}", message)
+    strategy = trainer.get("strategy")
+    if isinstance(strategy, Mapping) and str(optimizer.get("algorithm", {}).get("_target_")).endswith(".SOAP"):
+        yield Problem("optimizer=soap", "looks at whole weights, of which each device has a part. Set optimizer=adamw")
 
 
 def _missing_splits(header: DatasetHeader, command: str) -> Iterator[Problem]:
@@ -217,7 +231,7 @@ def _model_problems(
             load_autoencoder(model, Path(source))
         if place.init_from and place.init_from.is_file():
             subject = "--init-from"
-            init_weights(model, place.init_from, WeightNames(**config["init"]))
+            init_weights(model, place.init_from, WeightNames(**config.get("init", {})))
         if rollout is not None:
             subject = "eval"
             resolve_rollout(model, rollout)

@@ -81,7 +81,7 @@ def start(job: Job) -> Start:
 
     made = _STARTS[job.kind](job)
     if job.init_from is not None and job.resume_from is None:
-        init_weights(made.model, job.init_from, WeightNames(**job.config["init"]))
+        init_weights(made.model, job.init_from, WeightNames(**job.config.get("init", {})))
     return made
 
 

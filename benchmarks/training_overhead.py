@@ -6,7 +6,8 @@ Some minutes on two idle cores. The bare loop has the same model, batches, optim
 weights, and validates with them. Ours is `fit` as `autocast epd` calls it: logged metrics, checkpoints, the progress
 line and all. Runs of both alternate; of every run the first epoch warms up; what is told is the median of the others.
 
-1. `step`: a U-Net of 0.2 million parameters on a grid so small that the loop is mostly overhead.
+1. `step`: a U-Net of 0.2 million parameters on a grid so small that the loop is mostly overhead, in one thread: the
+   median step.
 2. `epoch`: the direct U-Net of 64 x 64 fields, data in RAM, validation and checkpoints included.
 3. `disk`: the same, from HDF5 files with two workers: how much of the time training waits for them.
 """
@@ -76,28 +77,33 @@ class Case:
 
 
 class Clock(Callback):
-    """The seconds of the training batches of each epoch, and of whole epochs."""
+    """The seconds of every step, from the end of the one before, and of whole epochs."""
 
     def __init__(self) -> None:
         self.starts: list[float] = []
-        self.trained: list[float] = []
+        self.steps: list[float] = []
         self.n_steps = 0
+        self._mark = 0.0
 
     def on_train_epoch_start(self, *_: Any) -> None:
         self.starts.append(time.perf_counter())
+        self._mark = self.starts[-1]
 
-    def on_train_batch_end(self, trainer: L.Trainer, *seen: Any) -> None:
-        batch_idx = seen[-1]
-        if batch_idx + 1 == trainer.num_training_batches:
-            self.trained.append(time.perf_counter() - self.starts[-1])
-            self.n_steps = batch_idx + 1
+    def stepped(self) -> None:
+        now = time.perf_counter()
+        self.steps.append(now - self._mark)
+        self._mark = now
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        self.stepped()
+        self.n_steps = int(trainer.num_training_batches)
 
     def on_train_end(self, *_: Any) -> None:
         self.starts.append(time.perf_counter())
 
     @property
     def seconds_per_step(self) -> float:
-        return statistics.median(self.trained[1:]) / self.n_steps
+        return statistics.median(self.steps[self.n_steps :])
 
     @property
     def seconds_per_epoch(self) -> float:
@@ -131,7 +137,7 @@ def bare(case: Case) -> Clock:
     clock.n_steps = len(train)
     for epoch in range(case.n_epochs):
         train.sampler.set_epoch(epoch)
-        clock.starts.append(time.perf_counter())
+        clock.on_train_epoch_start()
         for indices in train.sampler:
             batch = train.dataset[indices]
             model.loss(batch, noise(batch))["loss"].backward()
@@ -140,7 +146,7 @@ def bare(case: Case) -> Clock:
             optimizer.zero_grad()
             schedule.step()
             average.update_parameters(model)
-        clock.trained.append(time.perf_counter() - clock.starts[-1])
+            clock.stepped()
         with torch.no_grad():
             for indices in valid.sampler:
                 batch = valid.dataset[indices]
@@ -218,8 +224,11 @@ def main() -> None:
             "epoch": Case(in_ram, ordinary, n_epochs),
             "disk": Case(on_disk, ordinary, n_epochs),
         }
+        torch.set_num_threads(1)
+        step = overhead_per_step(cases["step"], rounds)
+        torch.set_num_threads(arguments.n_threads)
         result = {
-            "step": {"parameters": n_parameters(cases["step"]), **overhead_per_step(cases["step"], rounds)},
+            "step": {"parameters": n_parameters(cases["step"]), **step},
             "epoch": {"parameters": n_parameters(cases["epoch"]), **ratio_of_epochs(cases["epoch"], rounds)},
             "disk": data_wait(cases["disk"]),
             "run": {

@@ -146,3 +146,21 @@ def test_a_rollout_in_a_space_that_there_is_not_is_found_before_the_training(
     problems, _ = preflight(composed | section, Request(command), Place("epd", "train", None), section)
     assert [problem.subject for problem in problems] == (["eval"] if said else [])
     assert all(said in problem.message for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("words", "subject"),
+    [
+        (("trainer.compile=reduce-overhead", "trainer.accumulate_grad_batches=2"), "trainer.compile"),
+        (("trainer=sharded", "optimizer=soap"), "optimizer=soap"),
+        (("trainer.compile=default", "trainer.accumulate_grad_batches=2"), None),
+        (("optimizer=soap",), None),
+    ],
+)
+def test_settings_that_are_no_good_together_are_found_before_anything_is_written(
+    config: dict[str, Any], words: tuple[str, ...], subject: str | None
+):
+    request = Request("ae", words, dataset="waves", dry_run=True)
+    resolved = OmegaConf.to_container(compose(request).config, resolve=True)
+    problems, _ = preflight(resolved, request, Place("ae", "train", None))
+    assert [problem.subject.split(",")[0] for problem in problems] == ([subject] if subject else [])

@@ -26,7 +26,7 @@ from autocast.types import Batch, FieldSpec
 
 AUTO, DISK, RAM, DEVICE = PLACEMENTS = ("auto", "disk", "ram", "device")
 DEVICE_SHARE = 0.1
-"""Of a GPU's memory, for a split that "auto" puts there; there may be three."""
+"""Of a GPU's free memory, for a split that "auto" puts there; there may be three."""
 Augmentation = Callable[[Batch, Noise], Batch]
 Loader = TypeVar("Loader", bound=BatchLoader)
 
@@ -219,8 +219,8 @@ class FieldDataModule(L.LightningDataModule):
 
 
 def _memory_of(device: torch.device) -> int:
-    """Bytes of a GPU; other devices have none of their own."""
-    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
+    """Bytes that a GPU has free; other devices have none of their own."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
 def _check_positive(**values: int) -> None:

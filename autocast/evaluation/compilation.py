@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-
 from autocast.evaluation.forecasters import Forecasts, ModelForecaster
 from autocast.evaluation.plan import Plan
 from autocast.evaluation.settings import AUTO
@@ -16,36 +14,36 @@ N_CALLS = 10_000
 kernels are short, and compilation takes one or two. A guess on the safe side."""
 
 
-def compile_where_it_pays(model: Forecasts, plan: Plan, device: torch.device, note: Callable[[str], None]) -> bool:
+def compile_where_it_pays(forecaster: ModelForecaster, plan: Plan, note: Callable[[str], None]) -> None:
     """Compiles the forecasts of a model if the settings ask for it, or leave it open and it pays.
 
     Where they leave it open, a window is tried first: if that fails, forecasts stay as they are, and `note` is told.
 
-    Returns:
-        Whether they are compiled.
-
     Raises:
         ConfigError: They are asked to be, and there is no compiler.
     """
-    wanted = plan.settings.compile
+    model, device, wanted = forecaster.model, forecaster.device, plan.settings.compile
     mode = "reduce-overhead" if device.type == "cuda" else "default"
     if wanted == AUTO:
         pays = device.type == "cuda" and count_calls(model, plan) >= N_CALLS and has_compiler(device)
-        return pays and _works(model, plan, device, mode, note)
-    if wanted:
+        forecaster.compiled = pays and _works(forecaster, plan, mode, note)
+    elif wanted:
         check_compiler(device, "eval.compile=true")
         model.compile_forecasts(mode)
-    return bool(wanted)
+        forecaster.compiled = True
 
 
-def _works(model: Forecasts, plan: Plan, device: torch.device, mode: str, note: Callable[[str], None]) -> bool:
-    model.compile_forecasts(mode)
-    forecast = ModelForecaster(model, plan.n_members, plan.settings.seed, device, plan.max_rows)
+def _works(forecaster: ModelForecaster, plan: Plan, mode: str, note: Callable[[str], None]) -> bool:
+    """Tries batches of both sizes; the time that this takes is the forecaster's."""
+    forecaster.model.compile_forecasts(mode)
     try:
-        next(forecast(plan.test.opening(plan.batch_size, model.n_steps_output)))
+        for n_rows in {plan.batch_size, plan.n_trajectories % plan.batch_size or plan.batch_size}:
+            next(forecaster(plan.test.opening(n_rows, forecaster.model.n_steps_output)))
     except Exception as error:  # whatever a compiler fails with
-        model.compile_forecasts(None)
-        note(f"forecasts are not compiled ({str(error).splitlines()[0]}); eval.compile=false does not try")
+        forecaster.model.compile_forecasts(None)
+        forecaster.forget()
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        note(f"forecasts are not compiled ({reason}); eval.compile=false does not try")
         return False
     return True
 

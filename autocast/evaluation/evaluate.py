@@ -83,8 +83,8 @@ def evaluate(
     for text in plan.notes:
         note(text)
     on_event("evaluation_started", plan.sizes)
-    compiled = compile_where_it_pays(model, plan, device, note)
-    model_forecaster = ModelForecaster(model, plan.n_members, settings.seed, device, plan.max_rows, compiled=compiled)
+    model_forecaster = ModelForecaster(model, plan.n_members, settings.seed, device, plan.max_rows)
+    compile_where_it_pays(model_forecaster, plan, note)
     forecasters: dict[str, Forecaster] = {MODEL: model_forecaster, **_baselines(model, datamodule, plan, device)}
     streams = {name: plan.term_stream(plan.n_members if name == MODEL else 1) for name in forecasters}
     spectra = {name: plan.spectrum_stream() for name in forecasters if name in (MODEL, RECONSTRUCTION)}

@@ -80,6 +80,10 @@ class ModelForecaster:
         )
         return self._timed(windows)
 
+    def forget(self) -> None:
+        """What was forecast so far does not count."""
+        self.seconds, self.n_member_steps = 0.0, 0
+
     def timing(self) -> dict[str, Any]:
         """How long the model took, compilation included and scoring not."""
         return {

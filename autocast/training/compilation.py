@@ -1,4 +1,4 @@
-"""How fast a training computes: compiled networks; on GPUs TF32, and weights in the order of the fields."""
+"""How fast a training computes: compiled networks, and TF32 on GPUs."""
 
 from __future__ import annotations
 
@@ -27,15 +27,6 @@ def compile_for(trainer: L.Trainer, model: nn.Module, mode: str) -> None:
             "graphs overwrite the gradients that are to be added up. Set trainer.compile=default."
         )
     compile_networks(model, mode)
-
-
-def store_channels_last(model: nn.Module) -> None:
-    """Puts the weights of convolutions into the order of the fields that they meet, which a GPU would have to do in
-    every call. Values, names and shapes stay."""
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    for weights in model.parameters():
-        if weights.ndim in formats:
-            weights.data = weights.data.contiguous(memory_format=formats[weights.ndim])
 
 
 @contextmanager

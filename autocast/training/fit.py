@@ -27,7 +27,7 @@ from autocast.training.checkpoints import (
     CheckpointSettings,
     OnEvent,
 )
-from autocast.training.compilation import compile_for, store_channels_last, tf32
+from autocast.training.compilation import compile_for, tf32
 from autocast.training.continued import CHECKPOINTS_DIR
 from autocast.training.curriculum import Curriculum
 from autocast.training.divergence import DivergenceGuard
@@ -159,7 +159,8 @@ def fit(
     with nullcontext() if verbose else quiet():
         trainer = _build_trainer(recipe, destination, [agreement, *([budget] if budget else [])], own)
         module = _make_module(trainer, model, recipe, budget, destination)
-        _make_fast(trainer, model, recipe)
+        if recipe.compile is not None:
+            compile_for(trainer, model, recipe.compile)
         if is_sharded(trainer):
             _train_without_averages(trainer, recipe, display, on_event)
         with _tracked(trainer.loggers, destination.config), tf32(recipe.tf32):
@@ -181,13 +182,6 @@ def _make_module(
         curriculum=recipe.curriculum,
         record=destination.record(),
     )
-
-
-def _make_fast(trainer: L.Trainer, model: nn.Module, recipe: Recipe) -> None:
-    if trainer.strategy.root_device.type == "cuda" and not is_sharded(trainer):  # parts of weights have no such order
-        store_channels_last(model)
-    if recipe.compile is not None:
-        compile_for(trainer, model, recipe.compile)
 
 
 def _own_callbacks(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lightning.fabric.utilities.logger import _add_prefix
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from PIL import Image
@@ -55,7 +56,8 @@ def log_record(loggers: Sequence[Logger], record: dict[str, float], step: int) -
         with _perhaps_gone(logger):
             if isinstance(logger, WandbLogger) and step:
                 # with its own count of steps it leaves out what it has had before a run was killed
-                logger.experiment.log({**record, "trainer/global_step": step}, step=step)
+                named = _add_prefix(record, logger._prefix, logger.LOGGER_JOIN_CHAR)
+                logger.experiment.log({**named, "trainer/global_step": step}, step=step)
             else:
                 logger.log_metrics(record, step=step)
 

@@ -112,6 +112,7 @@ class Progress(Callback):
         self._first_step = self._seen_step = 0
         self._losses: list[float] = []
         self._utilisation: Utilisation | None = None
+        self._counted: tuple[int, ...] = ()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self._started = time.monotonic()
@@ -127,9 +128,7 @@ class Progress(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if batch_idx == 0 and trainer.strategy.root_device.type == "cuda" and not is_sharded(trainer):
-            module: Any = pl_module
-            self._utilisation = Utilisation(trainer, count_flops(module.model, module.cut(batch, trainer.global_step)))
-            self._throughput.start()
+            self._count(trainer, pl_module, batch)
         self._throughput.batch_arrived()
 
     def on_train_batch_end(
@@ -139,6 +138,15 @@ class Progress(Callback):
         self._seen_step = trainer.global_step
         self._throughput.batch_done(batch.size * trainer.world_size, stepped=stepped)
         self._refresh(trainer)
+
+    def _count(self, trainer: L.Trainer, module: Any, batch: Any) -> None:
+        """Operations, anew where a curriculum has made the batches longer."""
+        batch = module.cut(batch, trainer.global_step)
+        shape = tuple(batch.output_fields.shape[1:])
+        if shape != self._counted:
+            self._counted = shape
+            self._utilisation = Utilisation(trainer, count_flops(module.model, batch))
+            self._throughput.start()
 
     def on_validation_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         self._refresh(trainer, note="validating")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import lightning as L
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from autocast.generative.noise import Noise
 from autocast.types import Batch
@@ -31,19 +33,35 @@ def peaks_of(device_name: str) -> dict[str, float]:
 
 def count_flops(model: nn.Module, batch: Batch) -> int:
     """Floating point operations of matrix products and convolutions in a loss and its gradients, for one sample of a
-    batch. Attention counts as the products that it consists of."""
+    batch; 0 where a device has no memory to count them. Attention counts as the products that it consists of."""
     was_training = model.training
     model.eval()
     first = batch.map(lambda x: x[:1])
     loss: Any = model.loss
-    with (
-        torch.compiler.set_stance("force_eager"),
-        sdpa_kernel(SDPBackend.MATH),
-        FlopCounterMode(display=False) as counter,
-    ):
-        loss(first, Noise([(0, 0)]))
-    model.train(was_training)
-    return GRADIENTS * counter.get_total_flops()
+    counter = _Counter()
+    try:
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"), sdpa_kernel(SDPBackend.MATH), counter:
+            loss(first, Noise([(0, 0)]))
+    except torch.OutOfMemoryError:
+        return 0
+    finally:
+        model.train(was_training)
+    return GRADIENTS * counter.total
+
+
+class _Counter(TorchDispatchMode):
+    """Torch's own counter follows modules as well, which takes gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 class Utilisation:
@@ -78,10 +96,16 @@ def _number_format(precision: str) -> str:
     return "fp32" if torch.get_float32_matmul_precision() == "highest" else "tf32"
 
 
-def _busy(device: torch.device) -> int | None:
-    """Share of the last moment, in percent, in which something ran on a GPU; None where its driver is not asked:
-    that takes the package nvidia-ml-py."""
+@functools.cache
+def _can_be_asked(device: torch.device) -> bool:
+    """Whether a GPU's driver tells how busy it is: that takes the package nvidia-ml-py, a whole GPU, and permission."""
     try:
-        return torch.cuda.utilization(device)
-    except (ModuleNotFoundError, RuntimeError):
-        return None
+        torch.cuda.utilization(device)
+    except Exception:  # NVML has two dozen of its own, and none of them is worth a training
+        return False
+    return True
+
+
+def _busy(device: torch.device) -> int | None:
+    """Share of the last moment, in percent, in which something ran on a GPU; None where nobody tells."""
+    return torch.cuda.utilization(device) if _can_be_asked(device) else None

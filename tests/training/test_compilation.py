@@ -13,11 +13,9 @@ from autocast.data.normaliser import Normaliser
 from autocast.errors import ConfigError
 from autocast.generative.samplers import Heun
 from autocast.nn.compilation import networks_of
-from autocast.nn.unet import UNet
 from autocast.nn.vit import ViT
 from autocast.processors.ensemble import Ensemble
 from autocast.processors.flow_matching import FlowMatching
-from autocast.training.compilation import store_channels_last
 from autocast.types import FieldSpec
 
 SPEC = FieldSpec("toy", ("u", "v"), ("", ""), ("x", "y"), (8, 12), (1.0, 1.5), ("periodic", "wall"), 0.1)
@@ -110,16 +108,3 @@ def test_tf32_is_as_asked_until_the_training_ends(train, toy, monkeypatch, allow
     train(Model(), max_epochs=1, tf32=allowed)
     assert found == {inside}
     assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
-
-
-@pytest.mark.parametrize(("n_dims", "order"), [(2, torch.channels_last), (3, torch.channels_last_3d)])
-def test_weights_in_the_order_of_the_fields_are_the_same_weights(n_dims, order):
-    grid = (8,) * n_dims
-    network = UNet(3, 2, grid_shape=grid, periodic=(True,) * n_dims, condition_features=0, width=8, levels=1, blocks=1)
-    x, features = torch.randn(2, *grid, 3).movedim(-1, 1), torch.empty(2, 0)
-    before, weights = network(x, features), {name: w.clone() for name, w in network.state_dict().items()}
-    store_channels_last(network)
-    torch.testing.assert_close(network(x, features), before)
-    for name, value in network.state_dict().items():
-        assert torch.equal(value, weights[name])
-        assert value.ndim != n_dims + 2 or value.is_contiguous(memory_format=order)
