@@ -67,7 +67,14 @@ def compare(train, toy, run_dir, processor):
     assert train(emulator(processor, toy), compile="default", **goes_on).steps == 12
 
 
-@pytest.mark.parametrize("processor", PROCESSORS.values(), ids=PROCESSORS)
+SLOW = {"ensemble in calls"}
+CASES = [
+    pytest.param(processor, id=name, marks=pytest.mark.slow if name in SLOW else ())
+    for name, processor in PROCESSORS.items()
+]
+
+
+@pytest.mark.parametrize("processor", CASES)
 def test_a_compiled_training_is_the_eager_one(train, toy, tmp_path, traced, processor):
     compare(train, toy, tmp_path, processor)
 
