@@ -11,6 +11,7 @@ from autocast.data.latents_manifest import MANIFEST_FILE, check_latents, read_co
 from autocast.errors import AutocastError, DataError
 from autocast.runs.build import build
 from autocast.runs.directory import TRAIN, RunDirectory, run_of_file
+from autocast.runs.own_keys import CUDA_GRAPHS
 from autocast.runs.parents import Parent
 from autocast.runs.place import Place, read_config
 from autocast.runs.problems import Problem
@@ -27,8 +28,6 @@ UNCHECKED = {
 }
 UNCHECKED_MODEL = "that the model can be built for these fields"
 """What only torch can tell of a command; the last is of all others."""
-CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
-"""Values of `trainer.compile`."""
 TRAINED_WITH = ("n_steps_input", "n_steps_output", "stride")
 """Settings of `datamodule` that a model was trained with and an evaluation keeps."""
 

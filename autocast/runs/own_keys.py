@@ -7,7 +7,9 @@ from typing import Any
 
 from autocast.runs.walltime import budget_seconds
 
-MODES = ("default", "reduce-overhead", "max-autotune")
+CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
+"""Modes of `torch.compile` that replay CUDA graphs on a GPU."""
+MODES = ("default", *CUDA_GRAPHS)
 """Of `torch.compile`."""
 
 
