@@ -12,6 +12,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from autocast.errors import DataError
 from autocast.types import FieldSpec
 
 if TYPE_CHECKING:
-    from autocast.simulators.simulator import Simulator
+    from autocast.simulators.simulator import Simulator, Trajectories
 
 Progress = Callable[[int, int], None]
 """Told the frames that are done and those that there will be, in all splits."""
@@ -75,7 +76,7 @@ def simulate_dataset(
         path: The directory's name is the data set's.
         splits: Number of trajectories of "train", "valid" and "test".
         seed: With the split and the index it gives each trajectory's seed.
-        batch_size: Trajectories that are solved and kept in memory at once.
+        batch_size: Trajectories that are solved at once; twice as many are in memory, while those before are written.
         device: Where the simulator computes.
         progress: See `Progress`.
 
@@ -117,26 +118,28 @@ class _Pending:
     def simulate(self, simulator: Simulator, batch_size: int, device: str, progress: Progress | None) -> int:
         """All trajectories that are missing; their number."""
         n_simulated, report = 0, self._reporter(progress)
-        for split, indices in self._missing_batches(batch_size):
-            seeds = [trajectory_seed(self.plan["seed"], split, index) for index in indices]
-            result = simulator.simulate(seeds, device=device, progress=report)
-            if result.rejected:
-                messages = "\n".join(rejection.message for rejection in result.rejected)
-                raise DataError(
-                    f"data set {self.path}: split {split} cannot be simulated with this seed and these settings.\n"
-                    f"{messages}\nWhat is done so far is kept in {self.directory}. To give another seed or other "
-                    f"settings, remove {self.path} first or give another name."
-                )
-            self._write(split, indices, result.fields.numpy(), result.scalars.numpy())
-            n_simulated += len(indices)
+        with ThreadPoolExecutor(1) as writer:
+            written: Future[None] | None = None
+            for split, indices in self._missing_batches(batch_size):
+                seeds = [trajectory_seed(self.plan["seed"], split, index) for index in indices]
+                result = simulator.simulate(seeds, device=device, progress=report)
+                self._check(split, result)
+                if written is not None:
+                    written.result()
+                written = writer.submit(self._write, split, indices, result.fields.numpy(), result.scalars.numpy())
+                n_simulated += len(indices)
+            if written is not None:
+                written.result()
         return n_simulated
 
     def finish(self) -> str:
         """Statistics, final names and manifest; the digest."""
-        train = open_well_file(self.file("train"))
-        write_statistics(self.directory / STATS_FILE, compute_statistics(train), train)
         names = {split: str(self.final_file(split).relative_to(self.path)) for split in self.plan["splits"]}
-        entries = {name: file_entry(self.file(split)) for split, name in names.items()}
+        with ThreadPoolExecutor(len(names)) as pool:
+            found = {name: pool.submit(file_entry, self.file(split)) for split, name in names.items()}
+            train = open_well_file(self.file("train"))
+            write_statistics(self.directory / STATS_FILE, compute_statistics(train), train)
+            entries = {name: entry.result() for name, entry in found.items()}
         digest = sha256_of({name: entry["sha256"] for name, entry in entries.items()})
         manifest = {"plan": self.plan, "versions": versions(), "files": entries, "digest": digest}
         write_json(self.directory / MANIFEST_FILE, manifest)
@@ -174,6 +177,15 @@ class _Pending:
                 indices = range(start, min(start + batch_size, n))
                 if missing := [index for index in indices if (split, index) not in self._journaled]:
                     yield split, missing
+
+    def _check(self, split: str, result: Trajectories) -> None:
+        if result.rejected:
+            messages = "\n".join(rejection.message for rejection in result.rejected)
+            raise DataError(
+                f"data set {self.path}: split {split} cannot be simulated with this seed and these settings.\n"
+                f"{messages}\nWhat is done so far is kept in {self.directory}. To give another seed or other "
+                f"settings, remove {self.path} first or give another name."
+            )
 
     def _write(self, split: str, indices: list[int], fields: np.ndarray, scalars: np.ndarray) -> None:
         with WellWriter(self.file(split), self.spec) as writer:

@@ -1,13 +1,16 @@
 """Mean, deviation and root mean square of every channel of a split, and of its change from frame to frame.
 
 Sums are streamed in float64, block by block, and pooled by the moments of a mixture, so memory does not grow with the
-data.
+data. Trajectories are summed in threads and pooled in their order, so the result is the same for any number of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +19,8 @@ import numpy as np
 from autocast.data.trajectories import Trajectories, check_finite
 
 BLOCK_BYTES = 32 * 2**20
+MAX_THREADS = 8
+"""Each holds some six times a block."""
 
 
 class Moments:
@@ -27,14 +32,23 @@ class Moments:
         self._m2 = np.zeros(n_channels)
 
     def add(self, block: np.ndarray) -> None:
-        values = block.reshape(-1, block.shape[-1]).astype(np.float64)
-        mean = values.mean(axis=0)
-        m2 = np.square(values - mean).sum(axis=0)
-        n, n_new = self.n, len(values)
-        delta = mean - self.mean
-        self.n += n_new
-        self.mean += delta * n_new / self.n
-        self._m2 += m2 + delta**2 * n * n_new / self.n
+        new = Moments(len(self.mean))
+        new.n = block[..., 0].size
+        for channel in range(len(self.mean)):
+            values = block[..., channel].astype(np.float64).ravel()
+            new.mean[channel] = values.mean()
+            values -= new.mean[channel]
+            new._m2[channel] = np.square(values, out=values).sum()
+        self.pool(new)
+
+    def pool(self, other: Moments) -> None:
+        """The moments of both streams together."""
+        if other.n == 0:
+            return
+        delta, n = other.mean - self.mean, self.n + other.n
+        self.mean += delta * other.n / n
+        self._m2 += other._m2 + delta**2 * self.n * other.n / n
+        self.n = n
 
     @property
     def std(self) -> np.ndarray:
@@ -67,25 +81,16 @@ class Statistics:
 
 def compute_statistics(trajectories: Trajectories, *, progress: Callable[[int, int], None] | None = None) -> Statistics:
     """One pass over all frames. Raises `DataError` naming the place of the first value that is not finite."""
-    spec = trajectories.spec
+    spec, n = trajectories.spec, trajectories.n_trajectories
     values, deltas = Moments(spec.n_channels), Moments(spec.n_channels)
     constants = Moments(spec.n_constant_fields)
-    frame_bytes = 4 * int(np.prod(spec.grid_shape)) * spec.n_channels
-    n_block = max(2, BLOCK_BYTES // frame_bytes)
-    for i in range(trajectories.n_trajectories):
-        last = np.empty((0, *spec.grid_shape, spec.n_channels), np.float32)
-        for start in range(0, trajectories.n_steps(i), n_block):
-            block = trajectories.read(i, start, min(start + n_block, trajectories.n_steps(i)))
-            check_finite(block, trajectories, i, start)
-            values.add(block)
-            joined = np.concatenate((last, block))
-            if len(joined) > 1:
-                deltas.add(np.diff(joined.astype(np.float64), axis=0))
-            last = block[-1:]
-        if (constant := trajectories.constant_fields(i)) is not None:
-            constants.add(constant)
-        if progress is not None:
-            progress(i + 1, trajectories.n_trajectories)
+    reading = threading.Lock()
+    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
+        for i, found in enumerate(pool.map(lambda i: _moments(trajectories, i, reading), range(n))):
+            for total, new in zip((values, deltas, constants), found, strict=True):
+                total.pool(new)
+            if progress is not None:
+                progress(i + 1, n)
     return Statistics(
         mean=values.mean,
         std=values.std,
@@ -97,6 +102,31 @@ def compute_statistics(trajectories: Trajectories, *, progress: Callable[[int, i
         constant_std=constants.std,
         constant_rms=constants.rms,
     )
+
+
+def _moments(
+    trajectories: Trajectories, i: int, reading: threading.Lock
+) -> tuple[Moments, Moments, Moments]:
+    """Of the frames of a trajectory, of their changes, and of its constant fields; only one thread reads at a time."""
+    spec = trajectories.spec
+    values, deltas = Moments(spec.n_channels), Moments(spec.n_channels)
+    constants = Moments(spec.n_constant_fields)
+    n_block = max(2, BLOCK_BYTES // (4 * int(np.prod(spec.grid_shape)) * spec.n_channels))
+    last = np.empty((0, *spec.grid_shape, spec.n_channels), np.float32)
+    for start in range(0, trajectories.n_steps(i), n_block):
+        with reading:
+            block = trajectories.read(i, start, min(start + n_block, trajectories.n_steps(i)))
+        check_finite(block, trajectories, i, start)
+        values.add(block)
+        joined = np.concatenate((last, block))
+        if len(joined) > 1:
+            deltas.add(np.diff(joined.astype(np.float64), axis=0))
+        last = block[-1:]
+    with reading:
+        constant = trajectories.constant_fields(i)
+    if constant is not None:
+        constants.add(constant)
+    return values, deltas, constants
 
 
 def scalar_statistics(trajectories: Trajectories) -> tuple[np.ndarray, np.ndarray]:

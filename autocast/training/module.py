@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
+from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
@@ -131,6 +133,22 @@ class TrainingModule(L.LightningModule):
                 f"trainer.precision={self.trainer.precision}: gradients cannot be clipped before a fused step. Set "
                 "optimizer.algorithm.fused=false, or trainer.precision=bf16-mixed."
             )
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips before a fused step too, which Lightning (2.6) refuses in mixed precision, where only scaled gradients
+        (see `_check_clipping`) would stand against it.
+        """
+        plugin = self.trainer.precision_plugin
+        if isinstance(plugin, MixedPrecision) and plugin.scaler is None and gradient_clip_val:
+            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+            super(MixedPrecision, plugin).clip_gradients(optimizer, gradient_clip_val, algorithm)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def total_steps(self, step: int) -> float:
         """Optimiser steps of the whole run, as they look at a step."""

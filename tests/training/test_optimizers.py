@@ -1,3 +1,4 @@
+import functools
 import math
 from pathlib import Path
 
@@ -81,3 +82,19 @@ def test_norms_biases_and_embeddings_do_not_decay():
 def test_a_model_without_weights_has_no_group_of_them():
     (group,) = parameter_groups(nn.LayerNorm(4))
     assert group["weight_decay"] == 0.0
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_before_a_fused_step(train, toy, precision):
+    """One step of SGD is as long as its rate times the clipped norm."""
+    model = toy.ToyModel()
+    before = model.map.weight.detach().clone(), model.map.bias.detach().clone()
+    train(
+        model,
+        optimizer=functools.partial(torch.optim.SGD, lr=1.0, fused=True),
+        lr_scheduler=None,
+        callbacks={},
+        trainer_options={"precision": precision, "max_steps": 1, "gradient_clip_val": 0.01},
+    )
+    moved = [new - old for new, old in zip((model.map.weight, model.map.bias), before, strict=True)]
+    assert torch.cat([change.flatten() for change in moved]).norm().item() == pytest.approx(0.01, rel=1e-3)
