@@ -16,6 +16,7 @@ import torch
 from autocast.training.utilisation import peaks_of
 
 RESULTS = Path(__file__).parent / "results"
+CALLS_AT_ONCE = 5
 
 
 def device() -> torch.device:
@@ -46,14 +47,15 @@ def peak_memory() -> float | None:
 
 
 def seconds_per_call(call: Callable[[], Any], *, n_warmup: int, seconds: float) -> float:
-    """On average over at least `seconds` and three calls, after those that warm up."""
+    """On average over at least `seconds`, after those that warm up; the device is waited for every few calls only."""
     for _ in range(n_warmup):
         call()
     synchronise()
     n_calls, start = 0, time.perf_counter()
-    while n_calls < 3 or time.perf_counter() - start < seconds:
-        call()
-        n_calls += 1
+    while n_calls == 0 or time.perf_counter() - start < seconds:
+        for _ in range(CALLS_AT_ONCE):
+            call()
+        n_calls += CALLS_AT_ONCE
         synchronise()
     return (time.perf_counter() - start) / n_calls
 

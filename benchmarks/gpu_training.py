@@ -130,10 +130,11 @@ def main() -> None:
     parser.add_argument(
         "--variants", nargs="+", choices=VARIANTS, help="all, or with --toy those that are not compiled"
     )
+    parser.add_argument("--seconds", type=float, default=Sizes.seconds, help="of measuring, for each variant")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     toy = asked.toy or not torch.cuda.is_available()
-    sizes, n_rows = (TOY if toy else Sizes()), asked.batch_size or (2 if toy else 128)
+    sizes, n_rows = (TOY if toy else Sizes(seconds=asked.seconds)), asked.batch_size or (2 if toy else 128)
     emulator = make_emulator(sizes).to(gpu_machine.device())
     flops = count_flops(emulator, make_batch(sizes, 1))
     peaks, rows = gpu_machine.peaks(), {}

@@ -47,9 +47,15 @@ class RandomSymmetry:
         # All numbers are drawn whatever the options, so that one option does not change what another one does.
         drawn = noise.uniform(2 * d + 1, like=torch.empty(0))
         flips = (drawn[:, :d] < 0.5) & self.flip
-        sources = [self._sources(axis, flips[:, axis], drawn[:, d + axis]).to(device) for axis in range(d)]
-        choice = _whole(drawn[:, -1], len(self.permutations)).to(device)
-        symmetry = _Symmetry(self.spec, flips.to(device), sources, choice, self.permutations)
+        sources = [self._sources(axis, flips[:, axis], drawn[:, d + axis]) for axis in range(d)]
+        choice = _whole(drawn[:, -1], len(self.permutations))
+        symmetry = _Symmetry(
+            self.spec,
+            _to(device, flips),
+            [_to(device, source) for source in sources],
+            [_to(device, choice == p) for p in range(len(self.permutations))],
+            self.permutations,
+        )
         names, constants = self.spec.channel_names, batch.constant_fields
         return dataclasses.replace(
             batch,
@@ -79,8 +85,8 @@ class _Symmetry:
     """`(B, d)`"""
     sources: list[Tensor]
     """For each axis `(B, N)`."""
-    choice: Tensor
-    """`(B,)` index into `permutations`."""
+    chosen: list[Tensor]
+    """For each permutation `(B,)`: whether it is the sample's."""
     permutations: list[tuple[int, ...]]
 
     def __call__(self, x: Tensor, names: tuple[str, ...]) -> Tensor:
@@ -102,12 +108,19 @@ class _Symmetry:
     def _exchange_axes(self, x: Tensor, components: list[tuple[str, tuple[int, ...]]]) -> Tensor:
         if len(self.permutations) == 1:
             return x
-        out = torch.empty_like(x)
-        for p, permutation in enumerate(self.permutations):
+        out = x  # the first permutation changes nothing
+        for chosen, permutation in zip(self.chosen[1:], self.permutations[1:], strict=True):
             channels = [components.index((base, tuple(permutation[a] for a in axes))) for base, axes in components]
-            moved = x[self.choice == p].permute(0, 1, *(2 + axis for axis in permutation), x.ndim - 1)
-            out[self.choice == p] = moved[..., channels]
+            moved = x.permute(0, 1, *(2 + axis for axis in permutation), x.ndim - 1)
+            if channels != sorted(channels):
+                moved = moved[..., channels]
+            out = torch.where(chosen.view(-1, *[1] * (x.ndim - 1)), moved, out)
         return out
+
+
+def _to(device: torch.device, tensor: Tensor) -> Tensor:
+    """Without waiting for a GPU."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _whole(drawn: Tensor, n: int) -> Tensor:

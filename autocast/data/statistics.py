@@ -104,9 +104,7 @@ def compute_statistics(trajectories: Trajectories, *, progress: Callable[[int, i
     )
 
 
-def _moments(
-    trajectories: Trajectories, i: int, reading: threading.Lock
-) -> tuple[Moments, Moments, Moments]:
+def _moments(trajectories: Trajectories, i: int, reading: threading.Lock) -> tuple[Moments, Moments, Moments]:
     """Of the frames of a trajectory, of their changes, and of its constant fields; only one thread reads at a time."""
     spec = trajectories.spec
     values, deltas = Moments(spec.n_channels), Moments(spec.n_channels)

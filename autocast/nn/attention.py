@@ -74,7 +74,7 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "b n d"]:
         """With a `mask`, a point attends to those points that it is true for."""
         q, k, v = self.query_key_value(x).unflatten(2, (3, self._heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = rotate(self.norm(q), cosines, sines), rotate(self.norm(k), cosines, sines)
+        q, k = (rotate(self.norm(x), cosines, sines).to(v.dtype) for x in (q, k))  # autocast norms in single precision
         return self.out(F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2))
 
 

@@ -30,7 +30,8 @@ class ConditionEmbedding(nn.Module):
 
 
 class Modulation(nn.Module):
-    """The `n_outputs` vectors `(B, channels)` that modulate a block: constants, plus a linear map of the condition.
+    """The vectors that modulate a block, `(B, channels)` or `(1, channels)`: constants, plus a linear map of the
+    condition if there is one.
 
     The initial map is small: networks start by ignoring the condition, yet every weight has a gradient.
     """
@@ -46,5 +47,5 @@ class Modulation(nn.Module):
 
     def forward(self, condition: Float[Tensor, "b d"]) -> tuple[Tensor, ...]:
         if self.linear is None:
-            return tuple(self.constants.expand(condition.shape[0], -1, -1).unbind(1))
+            return tuple(self.constants[:, None].unbind())
         return tuple((self.linear(condition).unflatten(1, self.constants.shape) + self.constants).unbind(1))

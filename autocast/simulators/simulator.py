@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +18,6 @@ from autocast.types import PERIODIC
 # Chunks of this many points were fastest on a CPU: eight trajectories of 128 x 128 stay in its caches, 32 cost 1.4
 # times more each.
 POINTS_PER_CHUNK = 4 * 128 * 128
-BYTES_PER_COPY = 2**28
-"""Of finished frames that leave a GPU together."""
 
 Progress = Callable[[int], None]
 """Called now and then with the number of frames (of one trajectory each) finished since the last call."""
@@ -156,24 +153,25 @@ class Simulator(ABC):
         Args:
             seeds: Integers from 0. Those that follow each other give a balanced design where a simulator cycles
                 through cases.
-            device: Where to compute; the result is on the CPU.
+            device: Where to compute, and to keep all frames meanwhile; the result is on the CPU.
             dtype: Of the solver; `precision` unless given.
             progress: Told how many frames were finished since it was last told.
         """
         device = torch.device(device)
         size = POINTS_PER_CHUNK // int(np.prod(self.grid_shape)) if device.type == "cpu" else len(seeds)
         initial, scalars = self._draw_all(seeds)
-        fields = torch.empty(len(seeds), self.n_frames, *self.grid_shape, len(self.channel_names))
+        shape = (len(seeds), self.n_frames, *self.grid_shape, len(self.channel_names))
+        fields = torch.empty(shape, device=device)  # a GPU that keeps its frames is never waited for
         # equal scalars side by side: a chunk with the same equation throughout is up to a fifth cheaper
         order = sorted(range(len(seeds)), key=lambda i: scalars[i].tolist())
         for start in range(0, len(seeds), max(1, size)):
-            rows, done = order[start : start + max(1, size)], 0
-            for frames in self._batched_frames(initial[rows].to(device), scalars[rows].to(device), dtype):
-                fields[rows, done : done + frames.shape[1]] = frames
-                done += frames.shape[1]
+            rows = order[start : start + max(1, size)]
+            places = torch.tensor(rows, device=device)
+            for t, frame in enumerate(self._frames(initial[rows].to(device), scalars[rows].to(device), dtype)):
+                fields[places, t] = frame.to(fields)
                 if progress is not None:
-                    progress(len(rows) * frames.shape[1])
-        return Trajectories(fields, scalars.to(fields), self._rejections(seeds, fields))
+                    progress(len(rows))
+        return Trajectories(fields.cpu(), scalars.float(), self._rejections(seeds, fields))
 
     def _draw_all(self, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
         """The initial fields `(B, *S, C)` and the scalars `(B, K)`, both float64."""
@@ -192,13 +190,6 @@ class Simulator(ABC):
             for _ in range(self.n_substeps if t > 0 else 0):
                 state = stepper.step(state)
             yield images_to_frames(stepper.fields(state), 1)[:, 0]
-
-    def _batched_frames(self, initial: Tensor, scalars: Tensor, dtype: torch.dtype | None) -> Iterator[Tensor]:
-        """Frames `(B, T, *S, C)` on the CPU, several at a time: a GPU is seldom waited for."""
-        at_once = 1 if initial.device.type == "cpu" else max(1, BYTES_PER_COPY // (4 * initial.numel()))
-        left = self._frames(initial, scalars, dtype)
-        while frames := [frame.float() for frame in itertools.islice(left, at_once)]:
-            yield torch.stack(frames, dim=1).cpu()
 
     def _rejections(self, seeds: Sequence[int], fields: Tensor) -> list[Rejection]:
         """Every trajectory that has a value that is not finite."""

@@ -45,6 +45,8 @@ class Budget(Callback):
         self._longest = {STEP: 0.0, VALIDATION: 0.0, ENDING: 0.0}
         """Seconds that a step, a validation, and the end of an epoch took at most."""
         self._n_validated = 0
+        self._is_first = True
+        """Of an attempt, the step that also compiles and sets up libraries: no later one is as long."""
 
     @property
     def reserve(self) -> float:
@@ -90,6 +92,9 @@ class Budget(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """The rate is now that of the time when this batch began: at the end it is the last one."""
+        if self._is_first:
+            self._since.pop(STEP, None)
+        self._is_first = False
         self._ends(STEP, trainer.accumulate_grad_batches)
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if self.share >= 1 and (stepped or trainer.is_last_batch):

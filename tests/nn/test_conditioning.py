@@ -21,4 +21,4 @@ def test_a_modulation_starts_near_its_constants():
 
 def test_a_modulation_without_a_condition_is_constant():
     (gate,) = Modulation(0, 5, initial=(0.1,))(torch.empty(4, 0))
-    torch.testing.assert_close(gate, torch.full((4, 5), 0.1))
+    torch.testing.assert_close(gate, torch.full((1, 5), 0.1))
