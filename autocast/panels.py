@@ -344,11 +344,12 @@ def _model(job: Job, model: Any) -> str:
 
 def _recipe(config: dict[str, Any]) -> str:
     trainer, optimizer = config["trainer"], config["optimizer"]
-    epochs, steps = trainer["max_epochs"], trainer["max_steps"]
-    length = _count(epochs, "epoch") if epochs != -1 else _count(steps, "step")
+    epochs, steps, budget = trainer["max_epochs"], trainer["max_steps"], trainer.get("budget")
     ema = _ema(config)
     words = [
-        length,
+        _count(epochs, "epoch") if epochs != -1 else "",
+        _count(steps, "step") if steps != -1 else "",
+        f"budget {budget}" if budget else "",
         f"batch {config['datamodule']['batch_size']}",
         _unrolled(config["datamodule"].get("n_windows", 1)),  # an older config lacks it
         f"{_class_name(optimizer['algorithm']).lower()} {optimizer['learning_rate']:g}",

@@ -1,4 +1,4 @@
-"""The commands on a GPU: the same data and forecasts as elsewhere, wherever the frames lie and whatever the precision."""
+"""The commands on a GPU: the data and forecasts of elsewhere, wherever frames lie and whatever the precision."""
 
 import json
 import re

@@ -54,11 +54,13 @@ def test_a_reconstruction_is_compared_with_the_truth_alone(reconstructs: bool, s
         ({"max_epochs": 2}, "2 epochs"),
         ({"max_epochs": -1, "max_steps": 1}, "1 step"),
         ({"max_epochs": -1, "max_steps": 30}, "30 steps"),
+        ({"max_epochs": -1, "budget": "12h"}, "budget 12h"),
+        ({"max_epochs": 2, "max_steps": 30}, "2 epochs · 30 steps"),
     ],
 )
 def test_the_length_of_a_training(trainer: dict, said: str):
     config = {**CONFIG, "trainer": {**CONFIG["trainer"], **trainer}}
-    assert panels._recipe(config).split(" · ")[0] == said
+    assert panels._recipe(config).split(" · batch")[0] == said
 
 
 def test_an_unrolled_training_says_so():
