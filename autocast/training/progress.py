@@ -84,13 +84,19 @@ class Throughput:
         total = self.seconds + self.waited
         return self.n_samples / total if total else 0.0
 
+    @property
+    def wait(self) -> float:
+        """The share of the time that went into waiting for data."""
+        total = self.seconds + self.waited
+        return self.waited / total if total else 0.0
+
     def summary(self) -> str:
         """`0.113 s/step · 283 samples/s · data wait 1 %`"""
         total = self.seconds + self.waited
         if self.n_steps == 0 or total == 0:
             return ""
         speed = f"{total / self.n_steps:.3g} s/step · {self.samples_per_second:.0f} samples/s"
-        return f"{speed} · data wait {100 * self.waited / total:.0f} %"
+        return f"{speed} · data wait {100 * self.wait:.0f} %"
 
 
 class Progress(Callback):
@@ -107,7 +113,7 @@ class Progress(Callback):
         self.best = best
         self.log_of_metrics = log
         self._live: Live | None = None
-        self._throughput = Throughput()
+        self.throughput = Throughput()
         self._started = self._refreshed = self._loss_read = 0.0
         self._first_step = self._seen_step = 0
         self._losses: list[float] = []
@@ -122,21 +128,21 @@ class Progress(Callback):
             self._live.start()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._throughput = Throughput()
+        self.throughput = Throughput()
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if batch_idx == 0 and trainer.strategy.root_device.type == "cuda" and not is_sharded(trainer):
             self._count(trainer, pl_module, batch)
-        self._throughput.batch_arrived()
+        self.throughput.batch_arrived()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         stepped = trainer.global_step > self._seen_step
         self._seen_step = trainer.global_step
-        self._throughput.batch_done(batch.size * trainer.world_size, stepped=stepped)
+        self.throughput.batch_done(batch.size * trainer.world_size, stepped=stepped)
         self._refresh(trainer)
 
     def _count(self, trainer: L.Trainer, module: Any, batch: Any) -> None:
@@ -146,13 +152,13 @@ class Progress(Callback):
         if shape != self._counted:
             self._counted = shape
             self._utilisation = Utilisation(trainer, count_flops(module.model, batch))
-            self._throughput.start()
+            self.throughput.start()
 
     def on_validation_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         self._refresh(trainer, note="validating")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._throughput.start()
+        self.throughput.start()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -206,8 +212,8 @@ class Progress(Callback):
 
     def _speed(self, trainer: L.Trainer) -> str:
         memory = f"{peak_memory(trainer) / 1e9:.1f} GB"
-        gpu = self._utilisation.summary(self._throughput.samples_per_second) if self._utilisation else ""
-        parts = [self._throughput.summary(), memory, gpu, self._eta(trainer)]
+        gpu = self._utilisation.summary(self.throughput.samples_per_second) if self._utilisation else ""
+        parts = [self.throughput.summary(), memory, gpu, self._eta(trainer)]
         return " · ".join(part for part in parts if part)
 
     def _eta(self, trainer: L.Trainer) -> str:
