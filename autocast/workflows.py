@@ -96,6 +96,7 @@ def estimate(job: Job) -> Outcome:
 def evaluate(job: Job) -> Outcome:
     """Scores, videos, figures and the report of a trained model, on the test split."""
     from autocast.evaluation.evaluate import evaluate as score
+    from autocast.evaluation.evaluate import forget_parts
     from autocast.evaluation.figures import draw_figures
     from autocast.evaluation.report import write_report
     from autocast.evaluation.settings import EvaluationSettings
@@ -106,16 +107,19 @@ def evaluate(job: Job) -> Outcome:
     directory = job.directory.eval_dir(job.stage)
     settings = EvaluationSettings.from_config(job.config["eval"])
     datamodule = open_data(job)
-    model = load(Path(file) if file else job.directory.checkpoint_file(job.kind), job.config)
+    checkpoint = Path(file) if file else job.directory.checkpoint_file(job.kind)
+    model = load(checkpoint, job.config)
     device = _device(job.config["trainer"]["accelerator"])
     job.header(panels.evaluation(model, datamodule, settings, device))
     with panels.Progress(job.console, "rolling out") as progress:
-        result = score(model.to(device), datamodule, settings, directory, _listener(job, progress), device=device)
+        listen, weights = _listener(job, progress), sha256(checkpoint)
+        result = score(model.to(device), datamodule, settings, directory, listen, device=device, weights=weights)
     result.provenance.update(panels.provenance(job))
     findings = verdict(result)
     figures = draw_figures(result, directory / "figures")
     videos = draw_videos(result, Path(videos_dir or directory / "videos"), settings.fps) if settings.video else []
     report = write_report(result, findings, figures, videos, directory / "report.html")
+    forget_parts(directory)
     _track(job, panels.headline(result), [*(drawing.png for drawing in figures), *(video.path for video in videos)])
     return panels.evaluated(job, result, findings, report)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ ACTIVE = 1e-2
 """A channel is active if its std is larger than this share of the largest one's."""
 NEAR_BOUND = 0.9
 """A value is saturated beyond this share of the encoder's bound: there `saturate` has a slope of a twelfth."""
+STATE = ("n_frames", "_n", "_n_changes", "_mean", "_products", "_changes", "_n_saturated", "_minimum", "_maximum")
+"""What a `LatentMoments` has seen; all but the last frame."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,26 @@ class LatentMoments:
         if self._bound is not None:
             self._n_saturated += (values.abs() > NEAR_BOUND * self._bound).sum(0)
 
+    def pool(self, other: LatentMoments) -> None:
+        """Takes in what another one has seen."""
+        self._combine(other._n, other._mean, other._products)
+        self.n_frames += other.n_frames
+        self._n_changes += other._n_changes
+        self._changes += other._changes
+        self._n_saturated += other._n_saturated
+        self._minimum = torch.minimum(self._minimum, other._minimum)
+        self._maximum = torch.maximum(self._maximum, other._maximum)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """All that later frames of other trajectories are pooled with."""
+        return {name: np.asarray(getattr(self, name)) for name in STATE}
+
+    def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """What `to_arrays` gave."""
+        for name in STATE:
+            value = arrays[name]
+            setattr(self, name, torch.from_numpy(value.copy()) if value.ndim else value.item())
+
     def statistics(self) -> LatentStatistics:
         """Of everything so far."""
         covariance = self._products / max(self._n, 1)
@@ -128,13 +151,16 @@ class LatentMoments:
         self._n_changes += len(changes)
 
     def _pool(self, values: Tensor) -> None:
-        """Mean and sum of products of deviations, with those of the values before."""
         mean = values.mean(0)
-        deviations, shift = values - mean, mean - self._mean
-        n, n_new = self._n, len(values)
+        deviations = values - mean
+        self._combine(len(values), mean, deviations.T @ deviations)
+
+    def _combine(self, n_new: int, mean: Tensor, products: Tensor) -> None:
+        """Mean and sum of products of deviations, with those of the values before."""
+        shift, n = mean - self._mean, self._n
         self._n += n_new
-        self._mean = self._mean + shift * (n_new / self._n)
-        self._products += deviations.T @ deviations + torch.outer(shift, shift) * (n * n_new / self._n)
+        self._mean = self._mean + shift * (n_new / max(self._n, 1))
+        self._products += products + torch.outer(shift, shift) * (n * n_new / max(self._n, 1))
 
 
 def _plain(values: np.ndarray) -> list[float | None]:

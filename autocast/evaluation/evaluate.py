@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from autocast.evaluation.forecasters import (
     reconstruction_forecaster,
 )
 from autocast.evaluation.latent_usage import LatentUsageStream
+from autocast.evaluation.parts import Parts, Stream
 from autocast.evaluation.plan import EvaluationData, Plan, make_plan
 from autocast.evaluation.result import MEAN, MEMBER, MODEL, RECONSTRUCTION, EvaluationResult, Spectrum
-from autocast.evaluation.rollout_file import ROLLOUTS_FILE, recorded_rollouts
+from autocast.evaluation.rollout_file import ROLLOUTS_FILE, RolloutRecorder, recorded_rollouts
 from autocast.evaluation.rollout_modes import in_rollout_mode
 from autocast.evaluation.settings import ALL_LEADS, EvaluationSettings
 from autocast.evaluation.trajectory_batches import TrajectoryBatch
@@ -34,6 +36,9 @@ from autocast.metrics.registry import METRICS, resolve_metrics
 from autocast.metrics.spectral import Grid
 from autocast.metrics.streams import SpectrumStream, TermStream
 from autocast.metrics.terms import Window
+from autocast.version import __version__
+
+PARTS_DIR = ".parts"
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 Observer = Callable[[TrajectoryBatch, int, Window], None]
@@ -53,6 +58,7 @@ def evaluate(
     on_event: OnEvent = _ignore,
     *,
     device: str | torch.device = "cpu",
+    weights: str = "",
 ) -> EvaluationResult:
     """Scores a model on every trajectory of the test split, and writes the tables into `out_dir`.
 
@@ -67,6 +73,8 @@ def evaluate(
             `rollouts.hdf5` if that is asked for; of an autoencoder alone, `latents.csv`.
         on_event: Told of "evaluation_started", "progress" (steps done and in all), "note" and "table_written".
         device: Of the model.
+        weights: What identifies those of the model. With it `out_dir` keeps parts of what is done, with which another
+            call goes on, until `forget_parts`.
 
     Raises:
         ConfigError: Forecasts are to be compiled, and there is no compiler.
@@ -90,12 +98,20 @@ def evaluate(
     spectra = {name: plan.spectrum_stream() for name in forecasters if name in (MODEL, RECONSTRUCTION)}
     examples = ExampleCollector(plan.examples, scalar_names=plan.spec.scalar_names)
     usage = LatentUsageStream(model) if isinstance(model, AutoencoderModel) else None
+    parts = Parts(out_dir / PARTS_DIR, _identity(plan, datamodule, weights, device)) if weights else None
     with ExitStack() as stack:
         observers = {name: _observers(name, streams, spectra) for name in forecasters}
-        observers[MODEL] += [examples.add, *([usage.add] if usage else [])]
+        kept: dict[str, Stream] = {"timing": model_forecaster, "examples": examples}
+        kept |= {f"scores/{name}": stream for name, stream in streams.items()}
+        kept |= {f"spectra/{name}": stream for name, stream in spectra.items()}
+        observers[MODEL].append(examples.add)
+        if usage is not None:
+            kept["latents"] = usage
+            observers[MODEL].append(usage.add)
         if settings.save_rollouts:
-            observers[MODEL].append(stack.enter_context(_recorder(plan, out_dir)).add)
-        _roll_out(plan, forecasters, observers, on_event)
+            kept["rollouts"] = recorder = stack.enter_context(_recorder(plan, out_dir, parts))
+            observers[MODEL].append(recorder.add)
+        _roll_out(plan, forecasters, observers, parts, kept, on_event)
     provenance = _provenance(plan, datamodule, model_forecaster)
     result = dataclasses.replace(
         _result(plan, streams, spectra, examples, provenance),
@@ -133,13 +149,43 @@ def _measuring(stream: TermStream | SpectrumStream) -> Observer:
     return lambda batch, start, window: stream.add(batch.numbers, start, window)
 
 
-def _recorder(plan: Plan, out_dir: Path) -> Any:
+def forget_parts(out_dir: Path) -> None:
+    """Removes what would let an evaluation go on that has all its files."""
+    shutil.rmtree(out_dir / PARTS_DIR, ignore_errors=True)
+
+
+def _identity(plan: Plan, datamodule: EvaluationData, weights: str, device: torch.device) -> dict[str, Any]:
+    """All that scores depend on; how the work is cut into batches and calls is not among it."""
+    free = ("name", "batch_size", "max_rows", "memory_limit", "video", "fps")
+    settings = {key: value for key, value in dataclasses.asdict(plan.settings).items() if key not in free}
+    return {
+        "weights": weights,
+        "data": datamodule.digest,
+        "lengths": plan.lengths,
+        "n_steps_input": plan.test.n_steps_input,
+        "stride": plan.test.stride,
+        "settings": settings,
+        "examples": plan.examples,
+        "versions": [__version__, str(torch.__version__), device.type],
+    }
+
+
+def _recorder(plan: Plan, out_dir: Path, parts: Parts | None) -> AbstractContextManager[RolloutRecorder]:
+    """It goes on with a file of these parts, even one that was complete; no other one is looked at."""
+    file, unfinished = out_dir / ROLLOUTS_FILE, (parts.directory if parts else out_dir) / f".{ROLLOUTS_FILE}"
+    if parts is None or parts.is_empty:
+        unfinished.unlink(missing_ok=True)
+    elif not unfinished.is_file() and file.is_file():
+        file.replace(unfinished)
+    elif not unfinished.is_file():
+        parts.forget()
     return recorded_rollouts(
-        out_dir / ROLLOUTS_FILE,
+        file,
         plan.spec,
         lengths=plan.lengths,
         n_members=plan.n_members,
         n_steps_input=plan.test.n_steps_input,
+        unfinished=unfinished,
     )
 
 
@@ -147,11 +193,17 @@ def _roll_out(
     plan: Plan,
     forecasters: Mapping[str, Forecaster],
     observers: Mapping[str, list[Observer]],
+    parts: Parts | None,
+    kept: Mapping[str, Stream],
     on_event: OnEvent,
 ) -> None:
-    """Every forecaster over every batch; a window is seen by its observers and forgotten."""
-    done, total = 0, sum(plan.lengths) * len(forecasters)
-    for batch in plan.test.batches(plan.batch_size):
+    """Every forecaster over every batch that is not in a part; a window is seen by its observers and forgotten."""
+    restored = parts.restore(kept) if parts else []
+    if restored:
+        on_event("note", {"text": f"goes on after {len(restored)} of {plan.n_trajectories} trajectories"})
+    total = sum(plan.lengths) * len(forecasters)
+    done = sum(plan.lengths[i] for i in restored) * len(forecasters)
+    for batch in plan.test.batches(plan.batch_size, without=set(restored)):
         for name, forecaster in forecasters.items():
             start = 0
             for forecast in forecaster(batch):
@@ -162,6 +214,8 @@ def _roll_out(
                 start += n_steps
                 done += n_steps * len(batch.numbers)
                 on_event("progress", {"done": done, "total": total, "model": name})
+        if parts:
+            parts.keep(batch.numbers, kept)
 
 
 def _window(batch: TrajectoryBatch, start: int, forecast: torch.Tensor, grid: Grid) -> Window:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from autocast.evaluation.trajectory_batches import TrajectoryBatch
 from autocast.metrics.terms import Window
 
 N_MEMBERS_KEPT = 4
+ARRAYS = ("initial", "truth", "members", "mean", "spread")
+"""Of an example."""
 
 
 def chosen_trajectories(batch_indices: Sequence[int], batch_size: int, n_trajectories: int) -> list[int]:
@@ -35,6 +38,25 @@ class ExampleCollector:
                 if number not in self._examples:
                     self._examples[number] = self._empty(batch, row, window.n_members)
                 _fill(self._examples[number], start, window.member.forecast[row])
+
+    def take(self, numbers: Sequence[int]) -> dict[str, np.ndarray]:
+        """The arrays of those of these trajectories that are kept."""
+        found = {number: self._examples[number] for number in numbers if number in self._examples}
+        return {
+            f"{number}/{name}": getattr(example, name)
+            for number, example in found.items()
+            for name in ARRAYS
+            if getattr(example, name) is not None
+        } | {f"{number}/scalars": np.array(list(example.scalars.values())) for number, example in found.items()}
+
+    def put(self, numbers: Sequence[int], arrays: Mapping[str, np.ndarray]) -> None:
+        """What `take` gave."""
+        for number in set(numbers) & set(self._chosen):
+            fields: dict[str, Any] = {
+                name: arrays[f"{number}/{name}"] for name in ARRAYS if f"{number}/{name}" in arrays
+            }
+            scalars = dict(zip(self._scalar_names, arrays[f"{number}/scalars"].tolist(), strict=True))
+            self._examples[number] = Example(trajectory=number, scalars=scalars, **fields)
 
     def finish(self, scores: dict[int, float]) -> list[Example]:
         """The examples in the order in which they were chosen, with these scores."""

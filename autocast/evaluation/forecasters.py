@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,8 +64,12 @@ class ModelForecaster:
     device: torch.device
     max_rows: int | None = None
     compiled: bool = False
-    seconds: float = 0.0
-    n_member_steps: int = 0
+    spent: dict[int, tuple[float, int]] = field(default_factory=dict)
+    """Seconds, and steps times members, by the first trajectory of a batch."""
+
+    @property
+    def seconds(self) -> float:
+        return sum(seconds for seconds, _ in self.spent.values())
 
     def __call__(self, batch: TrajectoryBatch) -> Iterator[Tensor]:
         windows = self.model.forecast(
@@ -78,31 +83,42 @@ class ModelForecaster:
             truth=batch.truth,
             max_rows=self.max_rows,
         )
-        return self._timed(windows)
+        return self._timed(windows, batch.numbers[0])
 
     def forget(self) -> None:
         """What was forecast so far does not count."""
-        self.seconds, self.n_member_steps = 0.0, 0
+        self.spent.clear()
+
+    def take(self, numbers: Sequence[int]) -> dict[str, np.ndarray]:
+        """The time of a batch."""
+        return {"spent": np.array(self.spent[numbers[0]])}
+
+    def put(self, numbers: Sequence[int], arrays: Mapping[str, np.ndarray]) -> None:
+        """What `take` gave."""
+        seconds, n_member_steps = arrays["spent"].tolist()
+        self.spent[numbers[0]] = seconds, int(n_member_steps)
 
     def timing(self) -> dict[str, Any]:
         """How long the model took, compilation included and scoring not."""
         return {
             "seconds": self.seconds,
-            "seconds_per_step_and_member": self.seconds / max(self.n_member_steps, 1),
+            "seconds_per_step_and_member": self.seconds / max(sum(n for _, n in self.spent.values()), 1),
             "device": self.device.type,
             "compiled": self.compiled,
         }
 
-    def _timed(self, windows: Iterator[Tensor]) -> Iterator[Tensor]:
+    def _timed(self, windows: Iterator[Tensor], first: int) -> Iterator[Tensor]:
+        spent, n_member_steps = 0.0, 0
         while True:
             start = time.perf_counter()
             window = next(windows, None)
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
-            self.seconds += time.perf_counter() - start
+            spent += time.perf_counter() - start
+            n_member_steps += 0 if window is None else window.shape[0] * window.shape[1] * window.shape[2]
+            self.spent[first] = spent, n_member_steps
             if window is None:
                 return
-            self.n_member_steps += window.shape[0] * window.shape[1] * window.shape[2]
             yield window
 
 

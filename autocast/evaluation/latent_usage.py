@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from autocast.autoencoders.latent_moments import LatentMoments
@@ -15,19 +17,31 @@ from autocast.metrics.terms import Window
 
 
 class LatentUsageStream:
-    """Encodes the truth of the windows that it is shown."""
+    """Encodes the truth of the windows that it is shown, and keeps the moments of each batch apart."""
 
     def __init__(self, model: AutoencoderModel):
         self._model = model
         self._encoder = model.autoencoder.encoder
-        self._moments = LatentMoments(self._encoder.n_channels, bound=self._encoder.latent_bound)
+        self._moments: dict[int, LatentMoments] = {}
 
-    def add(self, batch: TrajectoryBatch, start: int, window: Window) -> None:  # noqa: ARG002
+    def add(self, batch: TrajectoryBatch, start: int, window: Window) -> None:
         z = split_frames(self._model.to_latents(window.truth), self._encoder.n_channels)
-        self._moments.add(z, continues=start > 0)
+        self._moments.setdefault(batch.numbers[0], self._none()).add(z, continues=start > 0)
+
+    def take(self, numbers: Sequence[int]) -> dict[str, np.ndarray]:
+        """The moments of a batch."""
+        return self._moments[numbers[0]].to_arrays()
+
+    def put(self, numbers: Sequence[int], arrays: Mapping[str, np.ndarray]) -> None:
+        """What `take` gave."""
+        self._moments[numbers[0]] = self._none()
+        self._moments[numbers[0]].load_arrays(arrays)
 
     def finish(self) -> LatentUsage:
-        found = self._moments.statistics()
+        total = self._none()
+        for first in sorted(self._moments):
+            total.pool(self._moments[first])
+        found = total.statistics()
         numbers = range(found.n_channels)
         columns = [numbers, *(getattr(found, name) for name in LATENT_COLUMNS[1:])]
         return LatentUsage(
@@ -38,3 +52,6 @@ class LatentUsageStream:
             n_values=math.prod(self._model.spec.grid_shape) * self._model.spec.n_channels,
             n_latents=math.prod(self._encoder.grid_shape) * self._encoder.n_channels,
         )
+
+    def _none(self) -> LatentMoments:
+        return LatentMoments(self._encoder.n_channels, bound=self._encoder.latent_bound)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from autocast.data.well_writer import WellWriter, well_file
+from autocast.data.well_writer import WellWriter, create_well_file
 from autocast.evaluation.trajectory_batches import TrajectoryBatch
 from autocast.metrics.terms import Window
 from autocast.types import FieldSpec
@@ -38,6 +39,14 @@ class RolloutRecorder:
                     self._begin(place, batch, row, member)
                 self._writer.write(place, forecast[row, member], self._n_steps_input + start)
 
+    def take(self, numbers: Sequence[int]) -> dict[str, np.ndarray]:  # noqa: ARG002
+        """Nothing: what was written is in the file, where a killed process cannot lose it."""
+        self._writer.flush()
+        return {}
+
+    def put(self, numbers: Sequence[int], arrays: Mapping[str, np.ndarray]) -> None:
+        """Nothing: it is in the file."""
+
     def _begin(self, place: int, batch: TrajectoryBatch, row: int, member: int) -> None:
         """What is known before the forecast; frames that a shorter trajectory does not have are nan."""
         self._writer.write(place, batch.initial[row].numpy())
@@ -53,10 +62,17 @@ class RolloutRecorder:
 
 @contextmanager
 def recorded_rollouts(
-    file: Path, spec: FieldSpec, *, lengths: Sequence[int], n_members: int, n_steps_input: int
+    file: Path, spec: FieldSpec, *, lengths: Sequence[int], n_members: int, n_steps_input: int, unfinished: Path
 ) -> Iterator[RolloutRecorder]:
-    """A recorder of `file`, which appears when the rollouts are complete."""
+    """A recorder of `file`, which appears when the rollouts are complete; until then it is `unfinished`, which may have
+    been begun before.
+    """
     n_steps = max(lengths)
     recorded = dataclasses.replace(spec, scalar_names=(*spec.scalar_names, *ORIGIN_NAMES))
-    with well_file(file, recorded, n_trajectories=len(lengths) * n_members, n_steps=n_steps_input + n_steps) as writer:
+    if not unfinished.is_file():
+        laid_out = unfinished.with_name(f".{unfinished.name}.{os.getpid()}")
+        create_well_file(laid_out, recorded, n_trajectories=len(lengths) * n_members, n_steps=n_steps_input + n_steps)
+        laid_out.replace(unfinished)
+    with WellWriter(unfinished, recorded) as writer:
         yield RolloutRecorder(writer, n_members=n_members, n_steps_input=n_steps_input, n_steps=n_steps)
+    unfinished.replace(file)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,16 +69,19 @@ class TestTrajectories:
             )
         return lengths if self.n_steps is None else [min(length, self.n_steps) for length in lengths]
 
-    def batches(self, batch_size: int) -> Iterator[TrajectoryBatch]:
-        """Consecutive trajectories, at most `batch_size`, of the same length; each trajectory once."""
+    def batches(self, batch_size: int, without: Collection[int] = ()) -> Iterator[TrajectoryBatch]:
+        """The trajectories but those `without`, in order, at most `batch_size` of the same length; each once."""
         lengths = self.lengths
         numbers: list[int] = []
         for i, length in enumerate(lengths):
+            if i in without:
+                continue
             if numbers and (len(numbers) == batch_size or length != lengths[numbers[0]]):
                 yield self._read(numbers, lengths[numbers[0]])
                 numbers = []
             numbers.append(i)
-        yield self._read(numbers, lengths[numbers[0]])
+        if numbers:
+            yield self._read(numbers, lengths[numbers[0]])
 
     def opening(self, n_rows: int, n_steps: int) -> TrajectoryBatch:
         """The first trajectory `n_rows` times, and `n_steps` of it to forecast, if it has so many."""

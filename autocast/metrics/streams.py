@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -61,6 +61,14 @@ class TermStream:
         if terms:
             self._values[rows, steps] = torch.cat(terms, dim=-1).double().cpu().numpy()
         self.counted[rows, steps] = True
+
+    def take(self, numbers: Sequence[int]) -> dict[str, np.ndarray]:
+        """The terms of some trajectories, by themselves."""
+        return {"values": self._values[list(numbers)], "counted": self.counted[list(numbers)]}
+
+    def put(self, numbers: Sequence[int], arrays: Mapping[str, np.ndarray]) -> None:
+        """What `take` gave."""
+        self._values[list(numbers)], self.counted[list(numbers)] = arrays["values"], arrays["counted"]
 
     def by_lead_time(self, metric: Metric, kind: str) -> np.ndarray:
         """A score at every lead time, over the trajectories that reach it: `(L, C)`."""
@@ -122,6 +130,15 @@ class SpectrumStream:
         self._power["truth"][rows] = _numpy(member.truth_power[:, steps])
         self._power["member"][rows] = _numpy(member.power[:, :, steps].mean(1))
         self._power["mean"][rows] = _numpy(mean.power[:, :, steps].mean(1))
+
+    def take(self, numbers: Sequence[int]) -> dict[str, np.ndarray]:
+        """The spectra of some trajectories, by themselves."""
+        return {name: power[list(numbers)] for name, power in self._power.items()}
+
+    def put(self, numbers: Sequence[int], arrays: Mapping[str, np.ndarray]) -> None:
+        """What `take` gave."""
+        for name, power in self._power.items():
+            power[list(numbers)] = arrays[name]
 
     def average(self, name: str) -> np.ndarray:
         """Power of "truth", "member" or "mean", averaged over the trajectories that were seen: `(L, n_shells, C)`."""
