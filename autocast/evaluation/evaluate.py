@@ -71,7 +71,8 @@ def evaluate(
         settings: What is measured.
         out_dir: Gets `metrics.csv`, `rollout_metrics.csv`, `trajectory_metrics.csv`, of an ensemble `coverage.csv`, and
             `rollouts.hdf5` if that is asked for; of an autoencoder alone, `latents.csv`.
-        on_event: Told of "evaluation_started", "progress" (steps done and in all), "note" and "table_written".
+        on_event: Told of "evaluation_started", "progress" (steps done and in all), "scored" (trajectories that are kept
+            in parts), "note" and "table_written".
         device: Of the model.
         weights: What identifies those of the model. With it `out_dir` keeps parts of what is done, with which another
             call goes on, until `forget_parts`.
@@ -216,6 +217,8 @@ def _roll_out(
                 on_event("progress", {"done": done, "total": total, "model": name})
         if parts:
             parts.keep(batch.numbers, kept)
+            restored += batch.numbers
+            on_event("scored", {"step": len(restored), "n_trajectories": plan.n_trajectories})
 
 
 def _window(batch: TrajectoryBatch, start: int, forecast: torch.Tensor, grid: Grid) -> Window:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autocast.errors import AutocastError
 from autocast.runs import ranks
+from autocast.runs.directory import is_cache
 from autocast.runs.events import Event, this_process
 from autocast.runs.job import Job
 
@@ -50,8 +51,10 @@ def before_this_attempt(events: list[Event]) -> list[Event]:
 
 
 def last_step(events: list[Event]) -> int:
-    """The optimiser step of the last checkpoint; 0 before the first."""
-    return next((event["step"] for event in reversed(events) if event["event"] == "checkpoint"), 0)
+    """The optimiser step of the last checkpoint, or the number of trajectories that an evaluation has kept the scores
+    of; 0 before the first.
+    """
+    return next((event["step"] for event in reversed(events) if event["event"] in ("checkpoint", "scored")), 0)
 
 
 def n_attempts(events: list[Event]) -> int:
@@ -77,16 +80,24 @@ def _guard(job: Job, before: list[Event], step: int) -> None:
     limit = job.max_attempts
     if len(before) >= limit:
         raise StuckError(
-            f"{len(before)} attempts are over, and cluster.max_attempts={limit}. It got to step {step:,}. "
+            f"{len(before)} attempts are over, and cluster.max_attempts={limit}. It got to {_place(job, step)}. "
             f"Go on with: autocast resume {job.directory.quoted}"
         )
     fruitless = before[-FRUITLESS:]
-    if job.trains and len(fruitless) == FRUITLESS and all(event["step"] == step for event in fruitless):
+    if not is_cache(job.stage) and len(fruitless) == FRUITLESS and all(event["step"] == step for event in fruitless):
         raise StuckError(
-            f"{FRUITLESS} attempts in a row got no further than step {step:,}. See what stopped them: "
-            f"autocast why {job.directory.quoted}. A longer cluster.time or a shorter checkpoint.every_n_minutes helps "
+            f"{FRUITLESS} attempts in a row got no further than {_place(job, step)}. See what stopped them: "
+            f"autocast why {job.directory.quoted}. A longer cluster.time or {_shorter(job)} helps "
             f"where the time limit comes first: autocast resume {job.directory.quoted} cluster.time=..."
         )
+
+
+def _place(job: Job, step: int) -> str:
+    return f"step {step:,}" if job.trains else f"trajectory {step:,}"
+
+
+def _shorter(job: Job) -> str:
+    return "a shorter checkpoint.every_n_minutes" if job.trains else "a smaller eval.batch_size"
 
 
 def _since_launch(events: list[Event]) -> list[Event]:

@@ -184,7 +184,7 @@ def decide_evaluation(request: Request, directory: RunDirectory, kind: str, stag
         remedies = [("keep both", f"eval.name={_free_name(directory)}"), REPLACE_IT]
         return _refused(found, "with other settings", remedies)
     if not found.finished:
-        return Decision(REPLACE, directory, f"{found}; it starts again")
+        return Decision(CONTINUE, directory, f"{found}; it goes on")
     remedies = [("look at it", str(directory.eval_dir(stage))), ("run it again", f"eval.name={_free_name(directory)}")]
     return Decision(NOTHING, directory, _message(f"{found} with these settings. Nothing was started.", remedies))
 
@@ -210,13 +210,13 @@ def decide_cache(request: Request, directory: RunDirectory, stage: str, *, use: 
 
 
 def decide_again(request: Request, directory: RunDirectory, kind: str, stage: str) -> Decision:
-    """An evaluation that was launched before: left alone while it runs or when it is done, else started again."""
+    """An evaluation that was launched before: left alone while it runs or when it is done, else it goes on."""
     found = Found(directory, kind, stage)
     if busy := busy_with(directory, kind, stage, request):
         return _refused(found, busy, _while_it_runs(directory))
     if found.finished:
         return Decision(NOTHING, directory, _message(f"{found}. Nothing was started.", [REPLACE_IT]))
-    return Decision(CONTINUE, directory, f"{found}; it starts again")
+    return Decision(CONTINUE, directory, f"{found}; it goes on")
 
 
 def n_epochs(directory: RunDirectory, kind: str) -> int:

@@ -184,19 +184,10 @@ def _left(job: Job, error: KeyboardInterrupt | SystemExit) -> int:
 
 
 def _stopped(job: Job, stop: StoppedError) -> int:
-    """A signal asked for it, and what was reached is saved. An evaluation has nothing to save: where the time limit
-    came first, starting again would meet it again."""
-    if not job.goes_on and stop.reason == "SIGUSR2":
-        message = (
-            f"the time limit came before it was done. Give it more: autocast resume {job.directory.quoted} "
-            "::eval:: cluster.time=..."
-        )
-        job.emit("failed", error="TimeLimit", message=message, code=FAILED, rank=0, traceback="")
-        job.console.error(f"{job.directory.path}: {message}")
-        return FAILED
+    """A signal asked for it, and what was reached is saved."""
     job.emit("stopped", reason=stop.reason, step=stop.step, epoch=stop.epoch, code=RESUMES)
     saved = f" after step {stop.step:,}, saved" if job.trains else "; what it has made is kept"
-    job.console.note(f"stopped by {stop.reason}{saved}" if job.goes_on else "stopped")
+    job.console.note(f"stopped by {stop.reason}{saved}")
     return RESUMES
 
 

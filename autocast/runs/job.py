@@ -49,11 +49,6 @@ class Job:
         return self.stage == TRAIN
 
     @property
-    def goes_on(self) -> bool:
-        """Whether it keeps what it had reached when it is stopped; an evaluation starts again."""
-        return self.trains or is_cache(self.stage)
-
-    @property
     def max_attempts(self) -> int:
         """How often a scheduler may start it, as long as nobody resumes it by hand."""
         return self.cluster["max_attempts"]

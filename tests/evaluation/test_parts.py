@@ -67,7 +67,8 @@ def test_pictures_are_of_the_trajectories_of_both_calls(tmp_path):
     assert [each.trajectory for each in cut.examples] == [0, 1, 2, 3]
     for a, b in zip(whole.examples, cut.examples, strict=True):
         assert (a.scalars, a.score) == (b.scalars, b.score)
-        assert all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("truth", "members", "mean", "spread"))
+        for name in ("truth", "members", "mean", "spread"):
+            assert np.array_equal(getattr(a, name), getattr(b, name))
     assert np.array_equal(whole.spectra.member, cut.spectra.member)
 
 

@@ -76,13 +76,18 @@ def test_one_fruitless_attempt_may_have_met_a_broken_node(tmp_path: Path, in_job
     assert starts(job)[-1]["attempt"] == 6
 
 
-def test_an_evaluation_starts_over_each_time(tmp_path: Path, in_job: Callable[..., None]):
-    """It has no steps that could tell."""
+def test_an_evaluation_is_at_the_trajectory_that_it_scored_last(tmp_path: Path, in_job: Callable[..., None]):
     job = job_in(tmp_path, stage="eval")
     for restarts in range(4):
         in_job(restarts)
         begin(job)
-    assert starts(job)[-1]["attempt"] == 4
+        job.emit("scored", step=2 * min(restarts, 2) + 2)
+    in_job(4)
+    begin(job)
+    in_job(5)
+    with pytest.raises(StuckError, match=r"no further than trajectory 6.*a smaller eval\.batch_size"):
+        begin(job)
+    assert starts(job)[-1]["step"] == 6
 
 
 def test_a_limit_ends_what_crawls(tmp_path: Path, in_job: Callable[..., None]):

@@ -539,6 +539,25 @@ def test_a_second_evaluation_needs_a_name(run: Run, capsys: pytest.CaptureFixtur
     assert yaml.safe_load(HERE.config_file("epd", "eval").read_text())["eval"]["n_members"] == 9
 
 
+def test_an_evaluation_that_was_cut_off_goes_on_with_what_it_has(run: Run, workflows: types.ModuleType):
+    def cut_off(job: Job) -> Outcome:
+        part = job.directory.eval_dir(job.stage) / ".parts" / "part"
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text("two of five")
+        raise KeyboardInterrupt
+
+    def goes_on(job: Job) -> Outcome:
+        assert (job.directory.eval_dir(job.stage) / ".parts" / "part").read_text() == "two of five"
+        return evaluate(job)
+
+    run("epd")
+    vars(workflows)["evaluate"] = cut_off
+    assert run("eval", workdir=HERE.path) == 130
+    vars(workflows)["evaluate"] = goes_on
+    assert run("eval", workdir=HERE.path) == 0
+    assert HERE.state("epd", "eval") == DONE
+
+
 def test_an_evaluation_names_its_model_by_digest(run: Run):
     run("epd")
     run("eval", workdir=HERE.path)

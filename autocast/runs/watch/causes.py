@@ -102,12 +102,7 @@ CAUSES: dict[str, Callable[[Evidence], bool]] = {
     "diverged": lambda e: e.told.startswith("DivergenceError"),
     "CUDA out of memory": lambda e: "CUDA out of memory" in e.told or e.told.startswith("OutOfMemoryError"),
     "disk full": lambda e: e.says(r"No space left on device|[Dd]isk quota exceeded"),
-    "time limit": lambda e: (
-        e.slurm == "TIMEOUT"
-        or e.told.startswith("TimeLimit")
-        or e.stopped_by == "SIGUSR2"
-        or e.says("DUE TO TIME LIMIT")
-    ),
+    "time limit": lambda e: e.slurm == "TIMEOUT" or e.stopped_by == "SIGUSR2" or e.says("DUE TO TIME LIMIT"),
     "out of memory": lambda e: (
         e.slurm == "OUT_OF_MEMORY"
         or e.told.startswith("MemoryError")

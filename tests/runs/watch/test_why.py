@@ -83,7 +83,6 @@ def explained(
         ("time limit", RAN, ("TIMEOUT", {}), ""),
         ("time limit", (*RAN, stopped("SIGUSR2"), ENDED), None, ""),
         ("time limit", RAN, None, "slurmstepd: error: *** STEP 12.0 ON n1 CANCELLED AT 2026 DUE TO TIME LIMIT ***"),
-        ("time limit", (*RAN, failed("TimeLimit", "the time limit came", traceback="")), None, ""),
         ("preempted", RAN, ("PREEMPTED", {}), ""),
         ("stopped", (*RAN, stopped("SIGTERM"), ENDED), None, ""),
         ("cancelled", (*RAN, ("cancelled", {"job_id": "12", "by": "ada"})), None, ""),
@@ -145,7 +144,6 @@ def test_every_cause_has_advice():
             ["autocast resume RUN cluster.memory=128G", "autocast resume RUN datamodule.memory_limit=1"],
         ),
         (failed("DivergenceError", "d"), ["autocast resume RUN trainer.gradient_clip_val=0.5"]),
-        (failed("TimeLimit", "t"), ["autocast resume RUN cluster.time=120"]),
         (
             ("stuck", {"message": "m", "code": 1}),
             ["autocast logs RUN --err", "autocast resume RUN cluster.time=120 checkpoint.every_n_minutes=2"],
