@@ -99,6 +99,11 @@ def load(file: Path, config: Mapping[str, Any] | None = None) -> Any:
     return model.eval()
 
 
+def reopen(file: Path, config: Mapping[str, Any]) -> tuple[Any, FieldDataModule]:
+    """What an evaluation needs, in another process than that of the job."""
+    return load(file, config), build(config["datamodule"])
+
+
 def load_with_digest(file: Path) -> tuple[Any, str]:
     """A trained model, and the digest of what it was read from: a training may replace the file at any moment."""
     while True:

@@ -23,7 +23,7 @@ from autocast.runs.identity import sha256
 from autocast.runs.job import Job, Outcome
 from autocast.runs.own_keys import read_own, without_own
 from autocast.signals import StoppedError
-from autocast.starts import Start, load, load_with_digest, open_data, start
+from autocast.starts import Start, load, load_with_digest, open_data, reopen, start
 
 if TYPE_CHECKING:
     from autocast.data.datamodule import FieldDataModule
@@ -100,6 +100,7 @@ def evaluate(job: Job) -> Outcome:
     from autocast.evaluation.figures import draw_figures
     from autocast.evaluation.report import write_report
     from autocast.evaluation.settings import EvaluationSettings
+    from autocast.evaluation.sharing import Sharing, other_devices
     from autocast.evaluation.verdict import verdict
     from autocast.evaluation.videos import draw_videos
 
@@ -112,8 +113,17 @@ def evaluate(job: Job) -> Outcome:
     device = _device(job.config["trainer"]["accelerator"])
     job.header(panels.evaluation(model, datamodule, settings, device))
     with panels.Progress(job.console, "rolling out") as progress:
-        listen, weights = _listener(job, progress), sha256(checkpoint)
-        result = score(model.to(device), datamodule, settings, directory, listen, device=device, weights=weights)
+        opening = functools.partial(reopen, checkpoint, job.config)
+        result = score(
+            model.to(device),
+            datamodule,
+            settings,
+            directory,
+            _listener(job, progress),
+            device=device,
+            weights=sha256(checkpoint),
+            sharing=Sharing(opening, other_devices(settings.devices, device)) if settings.devices > 1 else None,
+        )
     result.provenance.update(panels.provenance(job))
     findings = verdict(result)
     figures = draw_figures(result, directory / "figures")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,37 +12,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from autocast.emulators import AutoencoderModel
 from autocast.evaluation import tables
-from autocast.evaluation.baselines import fit_baselines, fitted_trajectories
-from autocast.evaluation.compilation import compile_where_it_pays
-from autocast.evaluation.examples import ExampleCollector
-from autocast.evaluation.forecasters import (
-    Forecaster,
-    Forecasts,
-    ModelForecaster,
-    baseline_forecaster,
-    reconstruction_forecaster,
-)
-from autocast.evaluation.latent_usage import LatentUsageStream
-from autocast.evaluation.parts import Parts, Stream
+from autocast.evaluation.baselines import fitted_trajectories
+from autocast.evaluation.forecasters import Forecasts
+from autocast.evaluation.parts import Parts
 from autocast.evaluation.plan import EvaluationData, Plan, make_plan
 from autocast.evaluation.result import MEAN, MEMBER, MODEL, RECONSTRUCTION, EvaluationResult, Spectrum
 from autocast.evaluation.rollout_file import ROLLOUTS_FILE, RolloutRecorder, recorded_rollouts
 from autocast.evaluation.rollout_modes import in_rollout_mode
 from autocast.evaluation.settings import ALL_LEADS, EvaluationSettings
-from autocast.evaluation.trajectory_batches import TrajectoryBatch
+from autocast.evaluation.sharing import Sharing, share_out
+from autocast.evaluation.work import OnEvent, Work
 from autocast.metrics.registry import METRICS, resolve_metrics
-from autocast.metrics.spectral import Grid
 from autocast.metrics.streams import SpectrumStream, TermStream
-from autocast.metrics.terms import Window
 from autocast.version import __version__
 
 PARTS_DIR = ".parts"
-
-OnEvent = Callable[[str, dict[str, Any]], None]
-Observer = Callable[[TrajectoryBatch, int, Window], None]
-"""Looks at a window of a forecast as it comes; its first frame has lead time `start + 1`."""
 
 
 def _ignore(name: str, values: dict[str, Any]) -> None:
@@ -59,6 +44,7 @@ def evaluate(
     *,
     device: str | torch.device = "cpu",
     weights: str = "",
+    sharing: Sharing | None = None,
 ) -> EvaluationResult:
     """Scores a model on every trajectory of the test split, and writes the tables into `out_dir`.
 
@@ -76,6 +62,7 @@ def evaluate(
         device: Of the model.
         weights: What identifies those of the model. With it `out_dir` keeps parts of what is done, with which another
             call goes on, until `forget_parts`.
+        sharing: Devices that take a share of the trajectories, each in a process of its own; wants `weights`.
 
     Raises:
         ConfigError: Forecasts are to be compiled, and there is no compiler.
@@ -86,68 +73,38 @@ def evaluate(
     model, datamodule, settings = in_rollout_mode(model, datamodule, settings)
     plan = make_plan(model, datamodule, settings, device)
 
-    def note(text: str) -> None:
-        on_event("note", {"text": text})
-
     for text in plan.notes:
-        note(text)
+        on_event("note", {"text": text})
     on_event("evaluation_started", plan.sizes)
-    model_forecaster = ModelForecaster(model, plan.n_members, settings.seed, device, plan.max_rows)
-    compile_where_it_pays(model_forecaster, plan, note)
-    forecasters: dict[str, Forecaster] = {MODEL: model_forecaster, **_baselines(model, datamodule, plan, device)}
-    streams = {name: plan.term_stream(plan.n_members if name == MODEL else 1) for name in forecasters}
-    spectra = {name: plan.spectrum_stream() for name in forecasters if name in (MODEL, RECONSTRUCTION)}
-    examples = ExampleCollector(plan.examples, scalar_names=plan.spec.scalar_names)
-    usage = LatentUsageStream(model) if isinstance(model, AutoencoderModel) else None
+    work = Work(model, datamodule, plan, device, on_event)
     parts = Parts(out_dir / PARTS_DIR, _identity(plan, datamodule, weights, device)) if weights else None
     with ExitStack() as stack:
-        observers = {name: _observers(name, streams, spectra) for name in forecasters}
-        kept: dict[str, Stream] = {"timing": model_forecaster, "examples": examples}
-        kept |= {f"scores/{name}": stream for name, stream in streams.items()}
-        kept |= {f"spectra/{name}": stream for name, stream in spectra.items()}
-        observers[MODEL].append(examples.add)
-        if usage is not None:
-            kept["latents"] = usage
-            observers[MODEL].append(usage.add)
         if settings.save_rollouts:
-            kept["rollouts"] = recorder = stack.enter_context(_recorder(plan, out_dir, parts))
-            observers[MODEL].append(recorder.add)
-        _roll_out(plan, forecasters, observers, parts, kept, on_event)
-    provenance = _provenance(plan, datamodule, model_forecaster)
+            work.watch("rollouts", stack.enter_context(_recorder(plan, out_dir, parts)))
+        _do(work, parts, sharing)
     result = dataclasses.replace(
-        _result(plan, streams, spectra, examples, provenance),
+        _result(work, _provenance(work, datamodule)),
         deterministic=model.deterministic,
         reconstructs=model.reconstructs,
-        latents=usage.finish() if usage else None,
+        latents=work.usage.finish() if work.usage else None,
     )
-    _write(result, streams, plan, out_dir, on_event)
+    _write(result, work.streams, plan, out_dir, on_event)
     return result
 
 
-def _baselines(model: Forecasts, datamodule: EvaluationData, plan: Plan, device: torch.device) -> dict[str, Forecaster]:
-    names = plan.settings.baselines
-    steps = fit_baselines(
-        names,
-        datamodule.split("train"),
-        n_steps_input=model.n_steps_input,
-        n_steps_output=model.n_steps_output,
-        stride=model.stride,
-    )
-    found = {name: baseline_forecaster(step) for name, step in steps.items()}
-    if RECONSTRUCTION in names:
-        found[RECONSTRUCTION] = reconstruction_forecaster(model, device)
-    return found
-
-
-def _observers(name: str, streams: Mapping[str, TermStream], spectra: Mapping[str, SpectrumStream]) -> list[Observer]:
-    streams_of_name: list[TermStream | SpectrumStream] = [streams[name]]
-    if name in spectra:
-        streams_of_name.append(spectra[name])
-    return [_measuring(stream) for stream in streams_of_name]
-
-
-def _measuring(stream: TermStream | SpectrumStream) -> Observer:
-    return lambda batch, start, window: stream.add(batch.numbers, start, window)
+def _do(work: Work, parts: Parts | None, sharing: Sharing | None) -> None:
+    """What is not in a part yet."""
+    plan = work.plan
+    done = parts.restore(work.kept) if parts else []
+    if done:
+        work.on_event("note", {"text": f"goes on after {len(done)} of {plan.n_trajectories} trajectories"})
+        work.scored(len(done))
+    work.progress(sum(plan.lengths[i] for i in done) * len(work.forecasters))
+    groups = plan.test.groups(plan.batch_size, without=set(done))
+    if parts is None or sharing is None or plan.settings.save_rollouts:
+        work.roll_out(groups, parts)
+    else:
+        share_out(work, groups, parts, sharing)
 
 
 def forget_parts(out_dir: Path) -> None:
@@ -157,7 +114,7 @@ def forget_parts(out_dir: Path) -> None:
 
 def _identity(plan: Plan, datamodule: EvaluationData, weights: str, device: torch.device) -> dict[str, Any]:
     """All that scores depend on; how the work is cut into batches and calls is not among it."""
-    free = ("name", "batch_size", "max_rows", "memory_limit", "video", "fps")
+    free = ("name", "batch_size", "max_rows", "memory_limit", "devices", "video", "fps")
     settings = {key: value for key, value in dataclasses.asdict(plan.settings).items() if key not in free}
     return {
         "weights": weights,
@@ -190,51 +147,8 @@ def _recorder(plan: Plan, out_dir: Path, parts: Parts | None) -> AbstractContext
     )
 
 
-def _roll_out(
-    plan: Plan,
-    forecasters: Mapping[str, Forecaster],
-    observers: Mapping[str, list[Observer]],
-    parts: Parts | None,
-    kept: Mapping[str, Stream],
-    on_event: OnEvent,
-) -> None:
-    """Every forecaster over every batch that is not in a part; a window is seen by its observers and forgotten."""
-    restored = parts.restore(kept) if parts else []
-    if restored:
-        on_event("note", {"text": f"goes on after {len(restored)} of {plan.n_trajectories} trajectories"})
-    total = sum(plan.lengths) * len(forecasters)
-    done = sum(plan.lengths[i] for i in restored) * len(forecasters)
-    for batch in plan.test.batches(plan.batch_size, without=set(restored)):
-        for name, forecaster in forecasters.items():
-            start = 0
-            for forecast in forecaster(batch):
-                window = _window(batch, start, forecast, plan.grid)
-                n_steps = window.truth.shape[1]
-                for observe in observers[name]:
-                    observe(batch, start, window)
-                start += n_steps
-                done += n_steps * len(batch.numbers)
-                on_event("progress", {"done": done, "total": total, "model": name})
-        if parts:
-            parts.keep(batch.numbers, kept)
-            restored += batch.numbers
-            on_event("scored", {"step": len(restored), "n_trajectories": plan.n_trajectories})
-
-
-def _window(batch: TrajectoryBatch, start: int, forecast: torch.Tensor, grid: Grid) -> Window:
-    """A forecast beside its truth, on the forecast's device and in single precision at least."""
-    dtype = torch.promote_types(forecast.dtype, torch.float32)
-    truth = batch.truth[:, start : start + forecast.shape[2]]
-    return Window(truth.to(forecast.device, dtype), forecast.to(dtype), grid)
-
-
-def _result(
-    plan: Plan,
-    streams: Mapping[str, TermStream],
-    spectra: Mapping[str, SpectrumStream],
-    examples: ExampleCollector,
-    provenance: dict[str, Any],
-) -> EvaluationResult:
+def _result(work: Work, provenance: dict[str, Any]) -> EvaluationResult:
+    plan, streams = work.plan, work.streams
     headline = MEAN if plan.n_members > 1 else MEMBER
     per_trajectory = streams[MODEL].by_trajectory(METRICS["vrmse"], headline, 1, plan.n_steps).mean(-1)
     return EvaluationResult(
@@ -243,8 +157,8 @@ def _result(
         n_members=plan.n_members,
         n_trajectories=plan.n_trajectories,
         n_steps=plan.n_steps,
-        examples=examples.finish(dict(enumerate(per_trajectory.tolist()))),
-        spectra=_spectrum(plan, spectra),
+        examples=work.examples.finish(dict(enumerate(per_trajectory.tolist()))),
+        spectra=_spectrum(plan, work.spectra),
         coverage=tables.coverage_table(streams[MODEL], plan.spec, plan.windows) if plan.n_members > 1 else None,
         windows=tables.window_table(streams, plan.spec, plan.windows),
         provenance=provenance,
@@ -285,7 +199,8 @@ def _write(
         on_event("table_written", {"file": str(out_dir / name)})
 
 
-def _provenance(plan: Plan, datamodule: EvaluationData, forecaster: ModelForecaster) -> dict[str, Any]:
+def _provenance(work: Work, datamodule: EvaluationData) -> dict[str, Any]:
+    plan = work.plan
     train = datamodule.split("train") if plan.settings.baselines else None
     return {
         "data": {
@@ -303,5 +218,5 @@ def _provenance(plan: Plan, datamodule: EvaluationData, forecaster: ModelForecas
             "stride": plan.test.stride,
         },
         "baselines": {"fitted_to_trajectories": 0 if train is None else len(fitted_trajectories(train))},
-        "timing": forecaster.timing(),
+        "timing": work.model_forecaster.timing(),
     }

@@ -108,7 +108,7 @@ class ModelForecaster:
         }
 
     def _timed(self, windows: Iterator[Tensor], first: int) -> Iterator[Tensor]:
-        spent, n_member_steps = 0.0, 0
+        spent, n_member_steps = self.spent.get(first, (0.0, 0))
         while True:
             start = time.perf_counter()
             window = next(windows, None)

@@ -56,11 +56,13 @@ class Parts:
         for file in self.directory.glob("*.npz"):
             file.unlink()
 
-    def restore(self, streams: Mapping[str, Stream]) -> list[int]:
-        """Puts all parts into the streams; the numbers of their trajectories."""
+    def restore(self, streams: Mapping[str, Stream], only: Sequence[Sequence[int]] | None = None) -> list[int]:
+        """Puts all parts, or only those of these groups, into the streams; the numbers of their trajectories."""
         done: list[int] = []
         for part in self._read():
             numbers = part.pop(NUMBERS).tolist()
+            if only is not None and numbers not in only:
+                continue
             for name, stream in streams.items():
                 own = {key.removeprefix(f"{name}/"): part[key] for key in part if key.startswith(f"{name}/")}
                 stream.put(numbers, own)

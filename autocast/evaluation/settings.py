@@ -40,6 +40,8 @@ class EvaluationSettings:
     it."""
     memory_limit: float | None = None
     """GB for the tensors of a model call, whose size is measured; None is half of what a GPU has free, 1 on a CPU."""
+    devices: int = 1
+    """GPUs, or on a CPU processes, that share the trajectories. Scores do not depend on it."""
     compile: bool | str = AUTO
     """Whether forecasts are compiled; "auto" is where that pays. Scores do not depend on it but for rounding."""
     seed: int = 0
@@ -69,7 +71,7 @@ class EvaluationSettings:
         _check_known_baselines(self.baselines)
         if self.rollout not in (None, *ROLLOUTS):
             raise ConfigError(f"eval.rollout={self.rollout}: no such mode. There are: {', '.join(ROLLOUTS)}.")
-        for key in ("n_members", "n_steps", "batch_size", "max_rows", "fps"):
+        for key in ("n_members", "n_steps", "batch_size", "max_rows", "devices", "fps"):
             _check_positive(key, getattr(self, key))
         if self.memory_limit is not None and self.memory_limit <= 0:
             raise ConfigError(f"eval.memory_limit={self.memory_limit}: GB, more than 0.")

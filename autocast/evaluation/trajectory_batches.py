@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,19 +69,19 @@ class TestTrajectories:
             )
         return lengths if self.n_steps is None else [min(length, self.n_steps) for length in lengths]
 
-    def batches(self, batch_size: int, without: Collection[int] = ()) -> Iterator[TrajectoryBatch]:
+    def groups(self, batch_size: int, without: Collection[int] = ()) -> list[list[int]]:
         """The trajectories but those `without`, in order, at most `batch_size` of the same length; each once."""
         lengths = self.lengths
-        numbers: list[int] = []
-        for i, length in enumerate(lengths):
-            if i in without:
-                continue
-            if numbers and (len(numbers) == batch_size or length != lengths[numbers[0]]):
-                yield self._read(numbers, lengths[numbers[0]])
-                numbers = []
-            numbers.append(i)
-        if numbers:
-            yield self._read(numbers, lengths[numbers[0]])
+        groups: list[list[int]] = []
+        for i in (i for i in range(len(lengths)) if i not in without):
+            if not groups or len(groups[-1]) == batch_size or lengths[groups[-1][0]] != lengths[i]:
+                groups.append([])
+            groups[-1].append(i)
+        return groups
+
+    def read(self, numbers: Sequence[int]) -> TrajectoryBatch:
+        """Trajectories of the same length, as far as they are scored."""
+        return self._read(numbers, self.lengths[numbers[0]])
 
     def opening(self, n_rows: int, n_steps: int) -> TrajectoryBatch:
         """The first trajectory `n_rows` times, and `n_steps` of it to forecast, if it has so many."""

@@ -48,9 +48,9 @@ MADE_OPTIONS = ("array", "chdir", "comment", "dependency", "error", "job-name", 
 
 
 def narrow(config: DictConfig) -> None:
-    """The section of an evaluation: one process, with at most one GPU."""
-    gpus = OmegaConf.select(config, "cluster.gpus_per_node")
-    one = {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": min(gpus, 1) if isinstance(gpus, int) else gpus}
+    """The section of an evaluation: one process, with no more GPUs than it uses."""
+    gpus, used = OmegaConf.select(config, "cluster.gpus_per_node"), OmegaConf.select(config, "eval.devices") or 1
+    one = {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": min(gpus, used) if isinstance(gpus, int) else gpus}
     for key, value in one.items():
         OmegaConf.update(config, f"cluster.{key}", value, force_add=True)
 

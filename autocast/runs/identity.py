@@ -15,7 +15,7 @@ from typing import Any
 NAMES = ("hydra", "logging", "cluster", "eval.name", "eval.video_dir", "eval.checkpoint")
 RESOURCES = ("accelerator", "devices", "num_nodes", "strategy", "max_time", "budget", "default_root_dir", "compile")
 DATA_RESOURCES = ("n_workers", "placement", "memory_limit")
-EVAL_RESOURCES = ("batch_size", "max_rows", "memory_limit", "compile")
+EVAL_RESOURCES = ("batch_size", "max_rows", "memory_limit", "devices", "compile")
 ALWAYS_FREE = (
     *NAMES,
     *(f"trainer.{key}" for key in RESOURCES),

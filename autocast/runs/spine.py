@@ -132,6 +132,7 @@ class Eval:
     batch_size: int | None = None
     max_rows: int | None = None
     memory_limit: float | None = None
+    devices: int = 1
     compile: bool | Literal["auto"] = "auto"
     seed: int = 0
     windows: list[str | int] | None = None

@@ -1,0 +1,144 @@
+"""The rolling out of an evaluation: all forecasters over batches of trajectories, and the streams that watch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+
+from autocast.emulators import AutoencoderModel
+from autocast.evaluation.baselines import fit_baselines
+from autocast.evaluation.compilation import compile_where_it_pays
+from autocast.evaluation.examples import ExampleCollector
+from autocast.evaluation.forecasters import (
+    Forecaster,
+    Forecasts,
+    ModelForecaster,
+    baseline_forecaster,
+    reconstruction_forecaster,
+)
+from autocast.evaluation.latent_usage import LatentUsageStream
+from autocast.evaluation.parts import Parts, Stream
+from autocast.evaluation.plan import EvaluationData, Plan
+from autocast.evaluation.result import MODEL, RECONSTRUCTION
+from autocast.evaluation.trajectory_batches import TrajectoryBatch
+from autocast.metrics.spectral import Grid
+from autocast.metrics.streams import SpectrumStream, TermStream
+from autocast.metrics.terms import Window
+
+OnEvent = Callable[[str, dict[str, Any]], None]
+Observer = Callable[[TrajectoryBatch, int, Window], None]
+"""Looks at a window of a forecast as it comes; its first frame has lead time `start + 1`."""
+
+
+class Watching(Stream, Protocol):
+    """A stream that looks at the model's windows."""
+
+    def add(self, batch: TrajectoryBatch, start: int, window: Window) -> None: ...
+
+
+class Work:
+    """What is rolled out on one device, and what watches it.
+
+    Args:
+        model: In evaluation mode, on `device`.
+        datamodule: Its training split gives the baselines.
+        plan: Of the whole evaluation.
+        device: Of the model.
+        on_event: Told of "note", "progress" and "scored".
+    """
+
+    def __init__(
+        self, model: Forecasts, datamodule: EvaluationData, plan: Plan, device: torch.device, on_event: OnEvent
+    ):
+        self.plan = plan
+        self.on_event = on_event
+        self.model_forecaster = ModelForecaster(model, plan.n_members, plan.settings.seed, device, plan.max_rows)
+        compile_where_it_pays(self.model_forecaster, plan, lambda text: on_event("note", {"text": text}))
+        self.forecasters: dict[str, Forecaster] = {
+            MODEL: self.model_forecaster,
+            **_baselines(model, datamodule, plan, device),
+        }
+        names = list(self.forecasters)
+        self.streams = {name: plan.term_stream(plan.n_members if name == MODEL else 1) for name in names}
+        self.spectra = {name: plan.spectrum_stream() for name in names if name in (MODEL, RECONSTRUCTION)}
+        self.examples = ExampleCollector(plan.examples, scalar_names=plan.spec.scalar_names)
+        self.usage = LatentUsageStream(model) if isinstance(model, AutoencoderModel) else None
+        self.kept: dict[str, Stream] = {"timing": self.model_forecaster}
+        self.kept |= {f"scores/{name}": stream for name, stream in self.streams.items()}
+        self.kept |= {f"spectra/{name}": stream for name, stream in self.spectra.items()}
+        self._observers = {name: _observers(name, self.streams, self.spectra) for name in names}
+        self._n_done, self._n_scored = 0, 0
+        self.watch("examples", self.examples)
+        if self.usage is not None:
+            self.watch("latents", self.usage)
+
+    @property
+    def n_steps(self) -> int:
+        """Of all forecasters and trajectories."""
+        return sum(self.plan.lengths) * len(self.forecasters)
+
+    def watch(self, name: str, stream: Watching) -> None:
+        """From now on it sees the model's windows, and its part is kept under a name."""
+        self.kept[name] = stream
+        self._observers[MODEL].append(stream.add)
+
+    def roll_out(self, groups: Sequence[Sequence[int]], parts: Parts | None) -> None:
+        """Every forecaster over every group of trajectories; a window is seen by its observers and forgotten."""
+        for numbers in groups:
+            batch = self.plan.test.read(numbers)
+            for name, forecaster in self.forecasters.items():
+                start = 0
+                for forecast in forecaster(batch):
+                    window = _window(batch, start, forecast, self.plan.grid)
+                    for observe in self._observers[name]:
+                        observe(batch, start, window)
+                    start += window.truth.shape[1]
+                    self.progress(window.truth.shape[1] * len(numbers))
+            if parts:
+                parts.keep(numbers, self.kept)
+                self.scored(len(numbers))
+
+    def progress(self, n_steps: int) -> None:
+        """So many more are done."""
+        self._n_done += n_steps
+        self.on_event("progress", {"done": self._n_done, "total": self.n_steps})
+
+    def scored(self, n_trajectories: int) -> None:
+        """So many more are in parts."""
+        self._n_scored += n_trajectories
+        self.on_event("scored", {"step": self._n_scored, "n_trajectories": self.plan.n_trajectories})
+
+
+def _baselines(model: Forecasts, datamodule: EvaluationData, plan: Plan, device: torch.device) -> dict[str, Forecaster]:
+    names = plan.settings.baselines
+    steps = fit_baselines(
+        names,
+        datamodule.split("train"),
+        n_steps_input=model.n_steps_input,
+        n_steps_output=model.n_steps_output,
+        stride=model.stride,
+    )
+    found = {name: baseline_forecaster(step) for name, step in steps.items()}
+    if RECONSTRUCTION in names:
+        found[RECONSTRUCTION] = reconstruction_forecaster(model, device)
+    return found
+
+
+def _observers(name: str, streams: Mapping[str, TermStream], spectra: Mapping[str, SpectrumStream]) -> list[Observer]:
+    streams_of_name: list[TermStream | SpectrumStream] = [streams[name]]
+    if name in spectra:
+        streams_of_name.append(spectra[name])
+    return [_measuring(stream) for stream in streams_of_name]
+
+
+def _measuring(stream: TermStream | SpectrumStream) -> Observer:
+    return lambda batch, start, window: stream.add(batch.numbers, start, window)
+
+
+def _window(batch: TrajectoryBatch, start: int, forecast: torch.Tensor, grid: Grid) -> Window:
+    """A forecast beside its truth, on the forecast's device and in single precision at least."""
+    dtype = torch.promote_types(forecast.dtype, torch.float32)
+    truth = batch.truth[:, start : start + forecast.shape[2]]
+    return Window(truth.to(forecast.device, dtype), forecast.to(dtype), grid)
