@@ -55,8 +55,9 @@ def evaluate(
         model: In evaluation mode, on `device`.
         datamodule: Its test split is scored, its training split gives the baselines.
         settings: What is measured.
-        out_dir: Gets `metrics.csv`, `rollout_metrics.csv`, `trajectory_metrics.csv`, of an ensemble `coverage.csv`, and
-            `rollouts.hdf5` if that is asked for; of an autoencoder alone, `latents.csv`.
+        out_dir: Gets `metrics.csv`, `rollout_metrics.csv`, `trajectory_metrics.csv`, of an ensemble
+            `coverage.csv`, `rank_histogram.csv` and `winkler.csv`, as far as they are asked for, and `rollouts.hdf5`
+            likewise; of an autoencoder alone, `latents.csv`.
         on_event: Told of "evaluation_started", "progress" (steps done and in all), "scored" (trajectories that are kept
             in parts), "note" and "table_written".
         device: Of the model.
@@ -150,7 +151,8 @@ def _recorder(plan: Plan, out_dir: Path, parts: Parts | None) -> AbstractContext
 def _result(work: Work, provenance: dict[str, Any]) -> EvaluationResult:
     plan, streams = work.plan, work.streams
     headline = MEAN if plan.n_members > 1 else MEMBER
-    per_trajectory = streams[MODEL].by_trajectory(METRICS["vrmse"], headline, 1, plan.n_steps).mean(-1)
+    model = streams[MODEL]
+    per_trajectory = model.by_trajectory(METRICS["vrmse"], headline, 1, plan.n_steps).mean(-1)
     return EvaluationResult(
         spec=plan.spec,
         scores=tables.lead_time_table(streams, plan.spec),
@@ -159,7 +161,9 @@ def _result(work: Work, provenance: dict[str, Any]) -> EvaluationResult:
         n_steps=plan.n_steps,
         examples=work.examples.finish(dict(enumerate(per_trajectory.tolist()))),
         spectra=_spectrum(plan, work.spectra),
-        coverage=tables.coverage_table(streams[MODEL], plan.spec, plan.windows) if plan.n_members > 1 else None,
+        coverage=tables.coverage_table(model, plan.spec, plan.windows) if plan.n_members > 1 else None,
+        ranks=tables.rank_table(model, plan.spec, plan.windows) if plan.n_members > 1 else None,
+        winkler=tables.winkler_table(model, plan.spec, plan.windows) if model.measures("winkler") else None,
         windows=tables.window_table(streams, plan.spec, plan.windows),
         provenance=provenance,
     )
@@ -192,6 +196,10 @@ def _write(
     chosen = {name: tables.select_metrics(table, asked) for name, table in files.items() if table is not None}
     if result.coverage is not None and "coverage_error" in asked:
         chosen["coverage.csv"] = result.coverage
+    if result.ranks is not None and "rank_error" in asked:
+        chosen["rank_histogram.csv"] = result.ranks
+    if result.winkler is not None:
+        chosen["winkler.csv"] = result.winkler
     if result.latents is not None:
         chosen["latents.csv"] = result.latents.table
     for name, table in chosen.items():

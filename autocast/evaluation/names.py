@@ -20,7 +20,13 @@ BASELINE_NAMES = {
 }
 METRIC_NAMES = {
     "vrmse": "VRMSE",
+    "vrmse@well": "VRMSE (The Well's)",
+    "vrmse@lola": "VRMSE (LOLA's)",
     "nrmse": "NRMSE",
+    "nrmse@pdebench": "NRMSE (PDEBench's)",
+    "vmse": "VMSE",
+    "nmse": "NMSE",
+    "nmae": "NMAE",
     "rmse": "RMSE",
     "mse": "MSE",
     "mae": "MAE",
@@ -30,18 +36,31 @@ METRIC_NAMES = {
     "crps_fair": "CRPS (fair)",
     "crps_almost_fair": "CRPS (almost fair)",
     "ssr": "spread / skill",
+    "spread@lola": "spread (LOLA's)",
+    "coverage@interpolated": "coverage error of interpolated quantiles",
+    "rank_error": "unevenness of ranks",
+    "winkler": "Winkler score",
+    "energy_score_fair": "energy score (fair)",
+    "valid_time_correlation": "valid time by correlation",
+    "valid_time_ssr": "valid time by spread / skill",
+    "blow_up": "share of members that blew up",
     "psrmse_low": "spectrum RMSE, low band",
     "psrmse_mid": "spectrum RMSE, middle band",
     "psrmse_high": "spectrum RMSE, high band",
     "psrmse_tail": "spectrum RMSE, tail",
+    "coherence_low": "coherence, low band",
+    "coherence_mid": "coherence, middle band",
+    "coherence_high": "coherence, high band",
+    "coherence_tail": "coherence, tail",
 }
 NO_UNITS = ("", "1")
 """Unknown, and a pure number: nothing to print."""
 MIXED_UNITS = "mixed"
 """Unit of an average over channels that should not be shown: the channels are measured in different units."""
 HEADLINE_METRIC = "vrmse"
-DRAWN_ELSEWHERE = ("spread", "skill", "ssr", "coverage_error")
-"""Metrics that have a figure of their own, and so have the bands of the power spectrum."""
+DRAWN_ELSEWHERE = ("spread", "skill", "ssr", "coverage_error", "rank_error", "blow_up")
+"""Metrics without a curve: they have a figure of their own, as the bands of the power spectrum have, or say enough as
+numbers."""
 BAND_METRICS = {"psrmse_low": "low", "psrmse_mid": "middle", "psrmse_high": "high", "psrmse_tail": "tail"}
 
 

@@ -30,6 +30,8 @@ ALL_CHANNELS = "all"
 LATENT_COLUMNS = ("channel", "mean", "std", "rms_increment", "minimum", "maximum", "saturated", "active")
 SCORE_COLUMNS = ("model", "metric", "kind", "lead_time", "channel", "unit", "value")
 COVERAGE_COLUMNS = ("level", "coverage", "window", "channel")
+RANK_COLUMNS = ("first_rank", "last_rank", "share", "expected", "window", "channel")
+WINKLER_COLUMNS = ("level", "value", "unit", "window", "channel")
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,11 @@ class EvaluationResult:
     coverage: pd.DataFrame | None = None
     """Columns `COVERAGE_COLUMNS`: how often the central interval of probability `level` holds the truth.
     `window` is text such as "1" or "6-12" (first and last lead time); `channel` as in `scores`."""
+    ranks: pd.DataFrame | None = None
+    """Columns `RANK_COLUMNS`: share of points where the truth's rank among the members, 0 to M, is one of
+    `first_rank ... last_rank`, and the share that a perfect ensemble has."""
+    winkler: pd.DataFrame | None = None
+    """Columns `WINKLER_COLUMNS`: Winkler's score of the central intervals of `coverage`, where it was asked for."""
     windows: pd.DataFrame | None = None
     """Scores averaged over windows of lead times: columns as `scores`, `window` in place of `lead_time`."""
     provenance: dict[str, Any] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from typing import Any
 
 from autocast.errors import ConfigError
 from autocast.evaluation.result import BASELINES
-from autocast.metrics.registry import DEFAULT_METRICS, resolve_metrics
+from autocast.metrics.catalogue import DEFAULT_METRICS, resolve_names
 from autocast.rollout import ROLLOUTS
 
 ALL_LEADS = "all"
@@ -65,7 +65,7 @@ class EvaluationSettings:
         return cls(**given)
 
     def __post_init__(self) -> None:
-        resolve_metrics(self.metrics)
+        resolve_names(self.metrics)
         for window in self.windows:
             parse_window(window)
         _check_known_baselines(self.baselines)

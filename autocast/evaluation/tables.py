@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from autocast.evaluation.names import MIXED_UNITS
-from autocast.evaluation.result import ALL_CHANNELS, COVERAGE_COLUMNS, SCORE_COLUMNS
-from autocast.metrics.probabilistic import interval_levels
-from autocast.metrics.registry import Metric
+from autocast.evaluation.result import ALL_CHANNELS, COVERAGE_COLUMNS, RANK_COLUMNS, SCORE_COLUMNS, WINKLER_COLUMNS
+from autocast.metrics.probabilistic import interval_levels, rank_cuts
+from autocast.metrics.registry import METRICS, Metric
 from autocast.metrics.streams import TermStream
 from autocast.types import FieldSpec
 
@@ -30,6 +30,8 @@ def lead_time_table(streams: Streams, spec: FieldSpec) -> pd.DataFrame:
     rows: list[tuple] = []
     for model, stream in streams.items():
         for metric, kind in _scores(stream):
+            if metric.counts_steps:
+                continue
             values = _with_all(stream.by_lead_time(metric, kind))
             for channel, unit, column in zip(_channels(spec), _units(metric, spec), values.T, strict=True):
                 rows += [(model, metric.name, kind, lead, channel, unit, v) for lead, v in enumerate(column, start=1)]
@@ -37,11 +39,13 @@ def lead_time_table(streams: Streams, spec: FieldSpec) -> pd.DataFrame:
 
 
 def window_table(streams: Streams, spec: FieldSpec, windows: Windows) -> pd.DataFrame:
-    """Every score over windows of lead times, columns `WINDOW_COLUMNS`."""
+    """Every score over windows of lead times, columns `WINDOW_COLUMNS`; in steps, over the whole rollout alone."""
     rows: list[tuple] = []
     for model, stream in streams.items():
         for metric, kind in _scores(stream):
             for label, (first, last) in windows.items():
+                if metric.counts_steps and (first, last) != (1, stream.n_steps):
+                    continue
                 values = _with_all(stream.in_window(metric, kind, first, last))
                 n = stream.n_trajectories(first, last)
                 for channel, unit, value in zip(_channels(spec), _units(metric, spec), values, strict=True):
@@ -70,6 +74,31 @@ def coverage_table(stream: TermStream, spec: FieldSpec, windows: Windows) -> pd.
             levels = sorted(zip(interval_levels(stream.n_members), values, strict=True))
             rows += [(level, value, label, channel) for level, value in levels]
     return pd.DataFrame(rows, columns=list(COVERAGE_COLUMNS))
+
+
+def rank_table(stream: TermStream, spec: FieldSpec, windows: Windows) -> pd.DataFrame:
+    """Rank histograms beside a perfect ensemble's, columns `RANK_COLUMNS`."""
+    last_ranks = [*rank_cuts(stream.n_members), stream.n_members]
+    first_ranks = [0, *(rank + 1 for rank in last_ranks[:-1])]
+    rows: list[tuple] = []
+    for label, (first, last) in windows.items():
+        shares, expected = stream.ranks(first, last)
+        for channel, values in zip(_channels(spec), [shares.mean(0), *shares], strict=True):
+            bins = zip(first_ranks, last_ranks, values, expected, strict=True)
+            rows += [(*each, label, channel) for each in bins]
+    return pd.DataFrame(rows, columns=list(RANK_COLUMNS))
+
+
+def winkler_table(stream: TermStream, spec: FieldSpec, windows: Windows) -> pd.DataFrame:
+    """Winkler's score of central rank intervals by their exact level, columns `WINKLER_COLUMNS`."""
+    rows: list[tuple] = []
+    units = _units(METRICS["winkler"], spec)
+    for label, (first, last) in windows.items():
+        scores = stream.interval_scores(first, last)
+        for channel, unit, values in zip(_channels(spec), units, [scores.mean(0), *scores], strict=True):
+            levels = sorted(zip(interval_levels(stream.n_members), values, strict=True))
+            rows += [(level, value, unit, label, channel) for level, value in levels]
+    return pd.DataFrame(rows, columns=list(WINKLER_COLUMNS))
 
 
 def write_table(table: pd.DataFrame, file: Path) -> None:

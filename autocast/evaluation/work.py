@@ -24,6 +24,7 @@ from autocast.evaluation.plan import EvaluationData, Plan
 from autocast.evaluation.result import MODEL, RECONSTRUCTION
 from autocast.evaluation.trajectory_batches import TrajectoryBatch
 from autocast.metrics.spectral import Grid
+from autocast.metrics.stability import Reference
 from autocast.metrics.streams import SpectrumStream, TermStream
 from autocast.metrics.terms import Window
 
@@ -88,10 +89,11 @@ class Work:
         """Every forecaster over every group of trajectories; a window is seen by its observers and forgotten."""
         for numbers in groups:
             batch = self.plan.test.read(numbers)
+            reference = Reference.of(batch.truth, self.plan.grid.n_dims)
             for name, forecaster in self.forecasters.items():
                 start = 0
                 for forecast in forecaster(batch):
-                    window = _window(batch, start, forecast, self.plan.grid)
+                    window = _window(batch, start, forecast, self.plan.grid, reference)
                     for observe in self._observers[name]:
                         observe(batch, start, window)
                     start += window.truth.shape[1]
@@ -137,8 +139,9 @@ def _measuring(stream: TermStream | SpectrumStream) -> Observer:
     return lambda batch, start, window: stream.add(batch.numbers, start, window)
 
 
-def _window(batch: TrajectoryBatch, start: int, forecast: torch.Tensor, grid: Grid) -> Window:
+def _window(batch: TrajectoryBatch, start: int, forecast: torch.Tensor, grid: Grid, reference: Reference) -> Window:
     """A forecast beside its truth, on the forecast's device and in single precision at least."""
     dtype = torch.promote_types(forecast.dtype, torch.float32)
     truth = batch.truth[:, start : start + forecast.shape[2]]
-    return Window(truth.to(forecast.device, dtype), forecast.to(dtype), grid)
+    device = forecast.device
+    return Window(truth.to(device, dtype), forecast.to(dtype), grid, reference.to(device, dtype))

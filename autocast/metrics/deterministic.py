@@ -10,9 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from autocast.layout import space_axes
-
-VRMSE_EPS = 1e-7
-"""Added to the variance of the truth, as The Well does."""
+from autocast.metrics.catalogue import VRMSE_EPS
 
 
 def mse(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
@@ -35,9 +33,24 @@ def rmse(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
     return squared_errors(truth, forecast, n_spatial_dims).sqrt().mean(1)
 
 
+def nmse(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
+    """Mean squared error over mean squared truth."""
+    return mse(truth, forecast, n_spatial_dims) / mean_square(truth, n_spatial_dims)
+
+
+def nmae(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
+    """Mean absolute error over mean absolute truth."""
+    return mae(truth, forecast, n_spatial_dims) / mean_magnitude(truth, n_spatial_dims)
+
+
 def nrmse(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
     """Root of mean squared error over mean squared truth: 1 for a forecast of zeros."""
     return rmse(truth, forecast, n_spatial_dims) / mean_square(truth, n_spatial_dims).sqrt()
+
+
+def vmse(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
+    """Mean squared error over the truth's variance in space, as in `vrmse`."""
+    return mse(truth, forecast, n_spatial_dims) / (variance(truth, n_spatial_dims) + VRMSE_EPS)
 
 
 def vrmse(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
@@ -68,6 +81,11 @@ def squared_errors(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tens
 def mean_square(truth: Tensor, n_spatial_dims: int) -> Tensor:
     """Mean over space of the squared truth: `(B, T, C)`."""
     return truth.square().mean(space_axes(n_spatial_dims))
+
+
+def mean_magnitude(truth: Tensor, n_spatial_dims: int) -> Tensor:
+    """Mean over space of the absolute truth: `(B, T, C)`."""
+    return truth.abs().mean(space_axes(n_spatial_dims))
 
 
 def variance(truth: Tensor, n_spatial_dims: int) -> Tensor:

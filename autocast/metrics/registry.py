@@ -1,150 +1,136 @@
-"""The scores by name: their formulas, what they are formulas of, and their units."""
+"""The scores by name: what each is computed from, and how."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from autocast.errors import ConfigError
-from autocast.metrics.deterministic import VRMSE_EPS
-from autocast.metrics.probabilistic import ALPHA, interval_levels
-from autocast.metrics.spectral import BANDS
+from autocast.metrics.catalogue import (
+    ALPHA,
+    BANDS,
+    ENTRIES,
+    INTERPOLATED_LEVELS,
+    LOLA_EPS,
+    VALID_CORRELATION,
+    VALID_SSR,
+    VRMSE_EPS,
+    Entry,
+    resolve_names,
+)
+from autocast.metrics.probabilistic import coverage_of_ranks, interval_levels, rank_shares, winkler_place
 from autocast.metrics.terms import FORECAST_TERMS
 
-MEMBER, MEAN, ENSEMBLE = "member", "mean", "ensemble"
+Terms = Mapping[str, Any]
+"""Terms `(..., C)` by name, and the numbers `n_members` and `n_points`; of a score in steps they are `(N, L, C)`, and
+`counted` `(N, L)` says which lead times of each trajectory were scored."""
+Compute = Callable[[Terms], np.ndarray]
 
-Formula = Callable[[Mapping[str, Any]], np.ndarray]
-"""Of terms `(..., C)` by name, and of the number `n_members`."""
 
+@dataclass(frozen=True, kw_only=True)
+class Metric(Entry):
+    """A score with its formula as a function of terms: to `(..., C)`, or to `(N, C)` if it counts steps."""
 
-@dataclass(frozen=True)
-class Metric:
-    """A score as a formula of terms.
-
-    A score of single forecasts has the kinds `member` (the average of the members' scores) and `mean` (the score of
-    their mean). A pooled one is the formula of terms averaged over trajectories and lead times (a ratio of means);
-    any other is the average of the formula over them (a mean of ratios).
-    """
-
-    name: str
-    about: str
-    formula: Formula
+    compute: Compute
     terms: tuple[str, ...]
-    kinds: tuple[str, ...] = (MEMBER, MEAN)
-    unit_power: int = 1
-    """1: the field's unit, 2: its square, 0: a pure number."""
-    pooled: bool = False
-    min_members: int = 1
 
     def terms_of(self, kind: str) -> dict[str, str]:
         """Names in `autocast.metrics.terms.TERMS` by the names in the formula."""
         return {term: f"{kind}_{term}" if term in FORECAST_TERMS else term for term in self.terms}
 
-    def kinds_of(self, n_members: int) -> tuple[str, ...]:
-        """The kinds that an ensemble of this size has: one member is its own mean, and has no spread."""
-        if n_members < self.min_members:
-            return ()
-        return tuple(kind for kind in self.kinds if kind != MEAN or n_members > 1)
 
-    def unit(self, field_unit: str) -> str:
-        """The score's unit for a field's; "" stays unknown."""
-        if self.unit_power == 0:
-            return "1"
-        if self.unit_power == 1 or not field_unit:
-            return field_unit
-        return f"{field_unit}²" if field_unit.isalpha() else f"({field_unit})²"
+def _crps(t: Terms, pair_share: float) -> np.ndarray:
+    """`pair_share` is that of the fair score's pair term."""
+    return t["member_mae"] - pair_share * t["pair_distance"]
 
 
-def _single(name: str, about: str, formula: Formula, *terms: str, unit_power: int = 1) -> Metric:
-    return Metric(name, about, formula, terms, unit_power=unit_power)
+def _energy_score(t: Terms, pair_share: float) -> np.ndarray:
+    return np.sqrt(t["n_points"]) * (t["member_rmse"] - pair_share * t["pair_rms_distance"])
 
 
-def _crps(name: str, about: str, formula: Formula) -> Metric:
-    return Metric(name, about, formula, ("member_mae", "pair_distance"), kinds=(ENSEMBLE,))
+def _all_pairs(t: Terms) -> float:
+    """The share of the fair pair term that a mean over all M² pairs has."""
+    return (t["n_members"] - 1) / t["n_members"]
 
 
-def _pooled(name: str, about: str, formula: Formula, *terms: str, unit_power: int = 1) -> Metric:
-    return Metric(name, about, formula, terms, (ENSEMBLE,), unit_power, pooled=True, min_members=2)
+def _ssr(t: Terms) -> np.ndarray:
+    return np.sqrt((t["n_members"] + 1) / t["n_members"] * t["ensemble_variance"] / t["mean_mse"])
 
 
-def _spectral(band: str) -> Metric:
-    about = f"root of the mean of (1 - P_forecast / P_truth)² over the {band} band of wavenumbers"
-    name = f"psrmse_{band}"
-    return _single(name, about, lambda t: t[name], name, unit_power=0)
+def _coverage_error(t: Terms) -> np.ndarray:
+    n_members = t["n_members"]
+    return np.abs(coverage_of_ranks(t["rank_cdf"], n_members) - np.array(interval_levels(n_members))).mean(-1)
 
 
-_METRICS = (
-    _single("mse", "mean over space of the squared error", lambda t: t["mse"], "mse", unit_power=2),
-    _single("mae", "mean over space of the absolute error", lambda t: t["mae"], "mae"),
-    _single("rmse", "root of the mean over space of the squared error", lambda t: t["rmse"], "rmse"),
-    _single(
-        "vrmse",
-        "rmse / sqrt(variance of the truth in space + 1e-7), unbiased variance, as in The Well",
-        lambda t: t["rmse"] / np.sqrt(t["truth_variance"] + VRMSE_EPS),
-        *("rmse", "truth_variance"),
-        unit_power=0,
+def _rank_error(t: Terms) -> np.ndarray:
+    shares, expected = rank_shares(t["rank_cdf"], t["n_members"])
+    return np.abs(shares - expected).sum(-1)
+
+
+def _first_lead(fails: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """First lead time that fails, `(N, L, C)` to `(N, C)`; the length + 1 where none does."""
+    fails = fails & counted[..., None]
+    return np.where(fails.any(1), fails.argmax(1) + 1, counted.sum(1)[:, None] + 1).astype(float)
+
+
+def _correlation_fails(t: Terms) -> np.ndarray:
+    return _first_lead(~(t["correlation"] >= VALID_CORRELATION) & (t["truth_variance"] > 0), t["counted"])
+
+
+def _ssr_fails(t: Terms) -> np.ndarray:
+    low, high = VALID_SSR
+    ratio = _ssr(t)
+    return _first_lead(~((ratio >= low) & (ratio <= high)), t["counted"])
+
+
+def _plain(name: str) -> tuple[Compute, tuple[str, ...]]:
+    """A score that is a term."""
+    return lambda t: t[name], (name,)
+
+
+_FORMULAS: dict[str, tuple[Compute, tuple[str, ...]]] = {
+    **{name: _plain(name) for name in ("mse", "mae", "rmse", "linf", "correlation")},
+    "nmse": (lambda t: t["mse"] / t["truth_square"], ("mse", "truth_square")),
+    "nmae": (lambda t: t["mae"] / t["truth_magnitude"], ("mae", "truth_magnitude")),
+    "nrmse": (lambda t: t["rmse"] / np.sqrt(t["truth_square"]), ("rmse", "truth_square")),
+    "vmse": (lambda t: t["mse"] / (t["truth_variance"] + VRMSE_EPS), ("mse", "truth_variance")),
+    "vrmse": (lambda t: t["rmse"] / np.sqrt(t["truth_variance"] + VRMSE_EPS), ("rmse", "truth_variance")),
+    "vrmse@well": (lambda t: t["rmse"] / np.sqrt(t["truth_variance"] + 1e-7), ("rmse", "truth_variance")),
+    "vrmse@lola": (lambda t: t["rmse"] / np.sqrt(t["truth_variance"] + LOLA_EPS), ("rmse", "truth_variance")),
+    "nrmse@pdebench": (lambda t: t["rmse"] / np.sqrt(t["truth_square"]), ("rmse", "truth_square")),
+    **{f"{family}_{band}": _plain(f"{family}_{band}") for family in ("psrmse", "coherence") for band in BANDS},
+    "crps": (lambda t: _crps(t, _all_pairs(t)), ("member_mae", "pair_distance")),
+    "crps_fair": (lambda t: _crps(t, 1.0), ("member_mae", "pair_distance")),
+    "crps_almost_fair": (
+        lambda t: _crps(t, 1 - (1 - ALPHA) / t["n_members"]),
+        ("member_mae", "pair_distance"),
     ),
-    _single(
-        "nrmse",
-        "rmse / root of the truth's mean square in space",
-        lambda t: t["rmse"] / np.sqrt(t["truth_square"]),
-        *("rmse", "truth_square"),
-        unit_power=0,
+    "spread": (lambda t: np.sqrt(t["ensemble_variance"]), ("ensemble_variance",)),
+    "skill": (lambda t: np.sqrt(t["mean_mse"]), ("mean_mse",)),
+    "ssr": (_ssr, ("ensemble_variance", "mean_mse")),
+    "spread@lola": (
+        lambda t: np.sqrt((t["n_members"] + 1) / t["n_members"] * t["ensemble_variance"]),
+        ("ensemble_variance",),
     ),
-    _single("linf", "largest absolute error in space", lambda t: t["linf"], "linf"),
-    _single("correlation", "Pearson's, over space", lambda t: t["correlation"], "correlation", unit_power=0),
-    *map(_spectral, BANDS),
-    _crps(
-        "crps",
-        "E|x - y| - 1/2 E|x - x'| with the pair term over all M² pairs",
-        lambda t: t["member_mae"] - t["pair_distance"] * (t["n_members"] - 1) / t["n_members"],
+    "coverage_error": (_coverage_error, ("rank_cdf",)),
+    "coverage@interpolated": (
+        lambda t: np.abs(t["coverage_interpolated"] - np.array(INTERPOLATED_LEVELS)).mean(-1),
+        ("coverage_interpolated",),
     ),
-    _crps(
-        "crps_fair",
-        "E|x - y| - 1/2 E|x - x'| with the pair term over M(M - 1) pairs",
-        lambda t: t["member_mae"] - t["pair_distance"],
-    ),
-    _crps(
-        "crps_almost_fair",
-        f"the fair score with the pair term times 1 - (1 - alpha) / M, alpha = {ALPHA}",
-        lambda t: t["member_mae"] - t["pair_distance"] * (1 - (1 - ALPHA) / t["n_members"]),
-    ),
-    _pooled(
-        "spread",
-        "root of the mean unbiased variance of the members",
-        lambda t: np.sqrt(t["ensemble_variance"]),
-        "ensemble_variance",
-    ),
-    _pooled("skill", "root of the mean squared error of their mean", lambda t: np.sqrt(t["mean_mse"]), "mean_mse"),
-    _pooled(
-        "ssr",
-        "sqrt((M + 1) / M) spread / skill, a ratio of roots of means: 1 if the spread fits the error",
-        lambda t: np.sqrt((t["n_members"] + 1) / t["n_members"] * t["ensemble_variance"] / t["mean_mse"]),
-        *("ensemble_variance", "mean_mse"),
-        unit_power=0,
-    ),
-    _pooled(
-        "coverage_error",
-        "mean deviation of the coverage of central rank intervals from (b - a) / (M + 1)",
-        lambda t: np.abs(t["coverage"] - np.array(interval_levels(t["n_members"]))).mean(-1),
-        "coverage",
-        unit_power=0,
-    ),
-)
-METRICS: dict[str, Metric] = {metric.name: metric for metric in _METRICS}
-FAMILIES: dict[str, tuple[str, ...]] = {
-    "psrmse": tuple(f"psrmse_{band}" for band in BANDS),
-    "coverage": ("coverage_error",),
+    "rank_error": (_rank_error, ("rank_cdf",)),
+    "winkler": (lambda t: t["interval_score"][..., winkler_place(t["n_members"])], ("interval_score",)),
+    "energy_score": (lambda t: _energy_score(t, _all_pairs(t)), ("member_rmse", "pair_rms_distance")),
+    "energy_score_fair": (lambda t: _energy_score(t, 1.0), ("member_rmse", "pair_rms_distance")),
+    "variogram_score": _plain("variogram"),
+    "valid_time_correlation": (_correlation_fails, ("correlation", "truth_variance")),
+    "valid_time_ssr": (_ssr_fails, ("ensemble_variance", "mean_mse")),
+    **{name: _plain(name) for name in ("blow_up", "mean_drift", "energy_drift")},
 }
-"""Names that stand for several scores, or for a table with a score of its own."""
-DEFAULT_METRICS: tuple[str, ...] = (
-    *("mse", "mae", "rmse", "vrmse", "nrmse", "linf", "crps_fair", "crps_almost_fair"),
-    *("spread", "skill", "ssr", "psrmse", "coverage"),
-)
+METRICS: dict[str, Metric] = {
+    name: Metric(**vars(entry), compute=_FORMULAS[name][0], terms=_FORMULAS[name][1]) for name, entry in ENTRIES.items()
+}
 
 
 def resolve_metrics(names: Iterable[str]) -> list[Metric]:
@@ -153,16 +139,4 @@ def resolve_metrics(names: Iterable[str]) -> list[Metric]:
     Raises:
         ConfigError: With the nearest name, if there is no such metric.
     """
-    found: dict[str, Metric] = {}
-    for name in names:
-        if name not in METRICS and name not in FAMILIES:
-            raise ConfigError(_unknown(name))
-        found.update({each: METRICS[each] for each in FAMILIES.get(name, (name,))})
-    return list(found.values())
-
-
-def _unknown(name: str) -> str:
-    known = [*METRICS, *FAMILIES]
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    return f"eval.metrics: no such metric {name!r}. There are: {', '.join(known)}.{hint}"
+    return [METRICS[name] for name in resolve_names(names)]

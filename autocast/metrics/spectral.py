@@ -1,4 +1,4 @@
-"""Isotropic power spectra, and the error of a forecast's spectrum in bands of wavenumber.
+"""Isotropic power spectra, and the error and the coherence of a forecast's modes in bands of wavenumber.
 
 A field's power is the squared modulus of its orthonormal Fourier transform, averaged over shells of constant `|k|`
 (cycles per unit of length). Shells are as wide as the coarsest axis resolves and end at the smallest Nyquist wavenumber
@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from autocast.layout import space_axes
+from autocast.metrics.catalogue import BANDS
 
 ROUNDING = torch.finfo(torch.float32).eps ** 2
 """Power of the rounding of fields in single precision, relative to theirs."""
-BANDS = ("low", "mid", "high", "tail")
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,26 @@ def isotropic_power(x: Tensor, grid: Grid) -> Tensor:
 
     Smooth fields have shells so weak that a transform in single precision would show its own rounding there.
     """
+    return _shell_means(_modes(x, grid).square().sum(-1), grid)
+
+
+def isotropic_cross_power(x: Tensor, y: Tensor, grid: Grid) -> Tensor:
+    """Mean of `F_x conj(F_y)` over the modes of each shell, `(..., n_shells, C)`; shapes broadcast.
+
+    A shell of a real field holds the conjugate of each of its modes, so the mean is real.
+    """
+    return _shell_means((_modes(x, grid) * _modes(y, grid)).sum(-1), grid)
+
+
+def _modes(x: Tensor, grid: Grid) -> Tensor:
+    """Real and imaginary parts of the modes of a real transform: `(..., *S', C, 2)` in double precision."""
+    return torch.view_as_real(torch.fft.rfftn(x.double(), dim=space_axes(grid.n_dims), norm="ortho"))
+
+
+def _shell_means(values: Tensor, grid: Grid) -> Tensor:
     axes = space_axes(grid.n_dims)
-    modes = torch.view_as_real(torch.fft.rfftn(x.double(), dim=axes, norm="ortho")).square().sum(-1)
-    modes = modes.flatten(axes[0], axes[-1])
-    weights = _shell_weights(grid).to(modes)
-    return torch.einsum("ks,...sc->...kc", weights, modes)
+    values = values.flatten(axes[0], axes[-1])
+    return torch.einsum("ks,...sc->...kc", _shell_weights(grid).to(values), values)
 
 
 @lru_cache(maxsize=8)
@@ -100,8 +115,30 @@ def spectral_rmse(truth_power: Tensor, forecast_power: Tensor) -> dict[str, Tens
         `(..., C)` by band. Shells where the truth is weaker than the rounding of its strongest shell, as simulators
         leave them when they dealias, hold no power to compare with and are left out; nan where a band has no other.
     """
+    squared = (1 - forecast_power / truth_power).square()
+    return {band: mean.sqrt() for band, mean in _band_means(squared, truth_power).items()}
+
+
+def coherence(truth_power: Tensor, forecast_power: Tensor, cross_power: Tensor) -> dict[str, Tensor]:
+    """Mean over a band's shells of `abs(C) / sqrt(P_forecast P_truth)`, for each band; 0 of a forecast without power.
+
+    The modes of a shell are summed before the modulus, so that only fields with the same phases score 1.
+
+    Args:
+        truth_power: `(..., n_shells, C)`, as `isotropic_power` gives it.
+        forecast_power: The same, or broadcasting with it.
+        cross_power: C of the two, as `isotropic_cross_power` gives it.
+
+    Returns:
+        `(..., C)` by band; shells are left out as in `spectral_rmse`.
+    """
+    product = forecast_power * truth_power
+    ratio = (cross_power.abs() / product.sqrt()).where(product != 0, 0.0)
+    return _band_means(ratio, truth_power)
+
+
+def _band_means(values: Tensor, truth_power: Tensor) -> dict[str, Tensor]:
+    """Means over the shells of each band that have power in the truth: `(..., n_shells, C)` to `(..., C)` by band."""
     floor = ROUNDING * truth_power.amax(-2, keepdim=True) + torch.finfo(torch.float32).tiny
-    squared = (1 - forecast_power / truth_power).square().where(truth_power > floor, torch.nan)
-    return {
-        band: squared[..., shells, :].nanmean(-2).sqrt() for band, shells in band_shells(truth_power.shape[-2]).items()
-    }
+    values = values.where(truth_power > floor, torch.nan)
+    return {band: values[..., shells, :].nanmean(-2) for band, shells in band_shells(truth_power.shape[-2]).items()}

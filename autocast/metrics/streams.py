@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from autocast.metrics.probabilistic import interval_ranks
+from autocast.metrics.catalogue import BANDS
+from autocast.metrics.probabilistic import coverage_of_ranks, rank_shares
 from autocast.metrics.registry import Metric
 from autocast.metrics.spectral import Grid, band_shells
-from autocast.metrics.terms import TERMS, Window
+from autocast.metrics.terms import TERMS, WIDE_TERMS, Window
 
 
 class TermStream:
@@ -36,12 +38,17 @@ class TermStream:
         self.lengths = np.asarray(lengths)
         self.metrics = [metric for metric in metrics if _measurable(metric, n_members, grid)]
         names = {t for m in self.metrics for kind in m.kinds_of(n_members) for t in m.terms_of(kind).values()}
-        sizes = {name: len(interval_ranks(n_members)) if name == "coverage" else 1 for name in sorted(names)}
+        sizes = {name: WIDE_TERMS[name](n_members) if name in WIDE_TERMS else 1 for name in sorted(names)}
         stops = np.cumsum(list(sizes.values()))
         self._places = {name: slice(stop - n, stop) for (name, n), stop in zip(sizes.items(), stops, strict=True)}
         shape = (len(lengths), max(lengths, default=0), n_channels, sum(sizes.values()))
         self._values = np.full(shape, np.nan)
         self.counted = np.zeros(shape[:2], dtype=bool)
+
+    @property
+    def n_steps(self) -> int:
+        """Lead times of the longest trajectory."""
+        return self.counted.shape[1]
 
     def add(self, trajectories: Sequence[int], start: int, window: Window) -> None:
         """Scores a window whose first frame has lead time `start + 1`.
@@ -57,7 +64,7 @@ class TermStream:
         rows, steps = np.asarray(trajectories), slice(start, start + window.truth.shape[1])
         if self.counted[rows, steps].any():
             raise ValueError(f"trajectories {rows.tolist()} were already scored at lead times from {start + 1}")
-        terms = [_with_levels(name, TERMS[name](window)) for name in self._places]
+        terms = [_with_values(name, TERMS[name](window)) for name in self._places]
         if terms:
             self._values[rows, steps] = torch.cat(terms, dim=-1).double().cpu().numpy()
         self.counted[rows, steps] = True
@@ -75,7 +82,7 @@ class TermStream:
         return self._reduce(metric, kind, slice(None), axes=(0,))
 
     def in_window(self, metric: Metric, kind: str, first: int, last: int) -> np.ndarray:
-        """A score over lead times `first ... last` and all trajectories: `(C,)`."""
+        """A score over lead times `first ... last` and all trajectories: `(C,)`; in steps, from the `first` on."""
         return self._reduce(metric, kind, slice(first - 1, last), axes=(0, 1))
 
     def by_trajectory(self, metric: Metric, kind: str, first: int, last: int) -> np.ndarray:
@@ -84,7 +91,18 @@ class TermStream:
 
     def coverage(self, first: int, last: int) -> np.ndarray:
         """Share of points in each central interval over lead times `first ... last`: `(C, n_levels)`."""
-        return self._average(self._term("coverage", slice(first - 1, last)), slice(first - 1, last), (0, 1))
+        return coverage_of_ranks(self._wide("rank_cdf", first, last), self.n_members)
+
+    def ranks(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rank histogram over lead times `first ... last`, and a perfect one: `(C, n_bins)`, `(n_bins,)`."""
+        return rank_shares(self._wide("rank_cdf", first, last), self.n_members)
+
+    def interval_scores(self, first: int, last: int) -> np.ndarray:
+        """Winkler's score of each central interval over lead times `first ... last`: `(C, n_levels)`."""
+        return self._wide("interval_score", first, last)
+
+    def measures(self, metric: str) -> bool:
+        return any(each.name == metric for each in self.metrics)
 
     def n_trajectories(self, first: int, last: int) -> int:
         """Trajectories that reach into the window."""
@@ -92,16 +110,29 @@ class TermStream:
 
     def _reduce(self, metric: Metric, kind: str, leads: slice, axes: tuple[int, ...]) -> np.ndarray:
         terms = {term: self._term(name, leads) for term, name in metric.terms_of(kind).items()}
+        numbers = {"n_members": self.n_members, "n_points": prod(self.grid.shape)}
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            if metric.counts_steps:
+                score = metric.compute({**terms, **numbers, "counted": self.counted[:, leads]})
+                return self._of_scored(score, leads, axes)
             if metric.pooled:
                 terms = {term: self._average(values, leads, axes) for term, values in terms.items()}
-            score = metric.formula({**terms, "n_members": self.n_members})
+            score = metric.compute({**terms, **numbers})
             return score if metric.pooled else self._average(score, leads, axes)
 
+    def _of_scored(self, score: np.ndarray, leads: slice, axes: tuple[int, ...]) -> np.ndarray:
+        """A score of whole trajectories, `(N, C)`, or its mean over those that were scored."""
+        scored = np.asarray(self.counted[:, leads].any(1))
+        return score[scored].mean(0) if 0 in axes else np.where(scored[:, None], score, np.nan)
+
+    def _wide(self, name: str, first: int, last: int) -> np.ndarray:
+        leads = slice(first - 1, last)
+        return self._average(self._term(name, leads), leads, (0, 1))
+
     def _term(self, name: str, leads: slice) -> np.ndarray:
-        """`(N, L, C)`, or `(N, L, C, n_levels)` of coverage."""
+        """`(N, L, C)`, or `(N, L, C, n)` of a wide term."""
         values = self._values[:, leads, :, self._places[name]]
-        return values if name == "coverage" else values[..., 0]
+        return values if name in WIDE_TERMS else values[..., 0]
 
     def _average(self, values: np.ndarray, leads: slice, axes: tuple[int, ...]) -> np.ndarray:
         """Mean over what was scored: a forecast that blew up stays in it as nan or inf."""
@@ -149,13 +180,13 @@ class SpectrumStream:
 
 
 def _measurable(metric: Metric, n_members: int, grid: Grid) -> bool:
-    bands = {f"psrmse_{band}" for band in band_shells(grid.n_shells)}
-    return bool(metric.kinds_of(n_members)) and (not metric.name.startswith("psrmse_") or metric.name in bands)
+    _, _, band = metric.name.rpartition("_")
+    return bool(metric.kinds_of(n_members)) and (band not in BANDS or band in band_shells(grid.n_shells))
 
 
-def _with_levels(name: str, term: Tensor) -> Tensor:
-    """`(B, T, C, n)`: only coverage has several values of a kind."""
-    return term if name == "coverage" else term.unsqueeze(-1)
+def _with_values(name: str, term: Tensor) -> Tensor:
+    """`(B, T, C, n)`"""
+    return term if name in WIDE_TERMS else term.unsqueeze(-1)
 
 
 def _numpy(x: Tensor) -> np.ndarray:

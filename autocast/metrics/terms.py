@@ -11,8 +11,10 @@ from functools import cached_property, partial
 
 from torch import Tensor
 
-from autocast.metrics import deterministic, probabilistic
-from autocast.metrics.spectral import BANDS, Grid, isotropic_power, spectral_rmse
+from autocast.metrics import deterministic, probabilistic, stability
+from autocast.metrics.catalogue import BANDS, INTERPOLATED_LEVELS
+from autocast.metrics.spectral import Grid, coherence, isotropic_cross_power, isotropic_power, spectral_rmse
+from autocast.metrics.stability import Reference
 
 
 class Comparison:
@@ -44,13 +46,29 @@ class Comparison:
         errors = spectral_rmse(self.truth_power.unsqueeze(1), self.power)
         return {band: error.mean(1) for band, error in errors.items()}
 
+    @cached_property
+    def band_coherences(self) -> dict[str, Tensor]:
+        """`(B, T, C)` by band."""
+        truth = self.truth.unsqueeze(1)
+        cross_power = isotropic_cross_power(self.forecast, truth, self.grid)
+        found = coherence(self.truth_power.unsqueeze(1), self.power, cross_power)
+        return {band: values.mean(1) for band, values in found.items()}
+
 
 class Window:
-    """Some steps of an ensemble forecast and the truth: the members and their mean, which are different forecasts."""
+    """Some steps of an ensemble forecast and the truth: the members and their mean, which are different forecasts.
 
-    def __init__(self, truth: Tensor, forecast: Tensor, grid: Grid):
+    Args:
+        truth: `(B, T, *S, C)`
+        forecast: `(B, M, T, *S, C)`
+        grid: Of both.
+        reference: What stability is measured against; by default of this window's truth.
+    """
+
+    def __init__(self, truth: Tensor, forecast: Tensor, grid: Grid, reference: Reference | None = None):
         self.truth = truth
         self.grid = grid
+        self.reference = reference or Reference.of(truth, grid.n_dims)
         self.member = Comparison(truth, forecast, grid)
 
     @cached_property
@@ -68,6 +86,10 @@ def _band_error(comparison: Comparison, band: str) -> Tensor:
     return comparison.band_errors[band]
 
 
+def _band_coherence(comparison: Comparison, band: str) -> Tensor:
+    return comparison.band_coherences[band]
+
+
 FORECAST_TERMS: dict[str, Callable[[Comparison], Tensor]] = {
     "mse": lambda c: c.squared_errors.mean(1),
     "rmse": lambda c: c.squared_errors.sqrt().mean(1),
@@ -75,6 +97,7 @@ FORECAST_TERMS: dict[str, Callable[[Comparison], Tensor]] = {
     "linf": lambda c: deterministic.linf(c.truth, c.forecast, c.grid.n_dims),
     "correlation": lambda c: deterministic.correlation(c.truth, c.forecast, c.grid.n_dims),
     **{f"psrmse_{band}": partial(_band_error, band=band) for band in BANDS},
+    **{f"coherence_{band}": partial(_band_coherence, band=band) for band in BANDS},
 }
 """Terms of the members and of their mean, as `member_<name>` and `mean_<name>`: `(B, T, C)`."""
 
@@ -87,13 +110,43 @@ def _of_mean(window: Window, term: Callable[[Comparison], Tensor]) -> Tensor:
     return term(window.mean)
 
 
+def _of_truth(window: Window, term: Callable[[Tensor, int], Tensor]) -> Tensor:
+    return term(window.truth, window.grid.n_dims)
+
+
+def _of_members(window: Window, term: Callable[[Tensor, int], Tensor]) -> Tensor:
+    return term(window.member.forecast, window.grid.n_dims)
+
+
+def _of_both(window: Window, term: Callable[[Tensor, Tensor, int], Tensor]) -> Tensor:
+    return term(window.truth, window.member.forecast, window.grid.n_dims)
+
+
+def _since_reference(window: Window, term: Callable[[Reference, Tensor, int], Tensor]) -> Tensor:
+    return term(window.reference, window.member.forecast, window.grid.n_dims)
+
+
 TERMS: dict[str, Callable[[Window], Tensor]] = {
-    "truth_square": lambda w: deterministic.mean_square(w.truth, w.grid.n_dims),
-    "truth_variance": lambda w: deterministic.variance(w.truth, w.grid.n_dims),
-    "pair_distance": lambda w: probabilistic.half_pair_distance(w.truth, w.member.forecast, w.grid.n_dims),
-    "ensemble_variance": lambda w: probabilistic.ensemble_variance(w.member.forecast, w.grid.n_dims),
-    "coverage": lambda w: probabilistic.interval_coverage(w.truth, w.member.forecast, w.grid.n_dims),
+    "truth_square": partial(_of_truth, term=deterministic.mean_square),
+    "truth_magnitude": partial(_of_truth, term=deterministic.mean_magnitude),
+    "truth_variance": partial(_of_truth, term=deterministic.variance),
+    "pair_distance": partial(_of_both, term=probabilistic.half_pair_distance),
+    "pair_rms_distance": partial(_of_members, term=probabilistic.half_pair_rms_distance),
+    "ensemble_variance": partial(_of_members, term=probabilistic.ensemble_variance),
+    "variogram": partial(_of_both, term=probabilistic.variogram_score),
+    "rank_cdf": partial(_of_both, term=probabilistic.rank_cdf),
+    "coverage_interpolated": partial(_of_both, term=probabilistic.interpolated_coverage),
+    "interval_score": partial(_of_both, term=probabilistic.interval_score),
+    "blow_up": partial(_since_reference, term=stability.blow_up),
+    "mean_drift": partial(_since_reference, term=stability.mean_drift),
+    "energy_drift": partial(_since_reference, term=stability.energy_drift),
     **{f"member_{name}": partial(_of_member, term=term) for name, term in FORECAST_TERMS.items()},
     **{f"mean_{name}": partial(_of_mean, term=term) for name, term in FORECAST_TERMS.items()},
 }
-"""`(B, T, C)`; coverage has an axis of levels behind."""
+"""`(B, T, C)`; those of `WIDE_TERMS` have an axis of several values behind."""
+WIDE_TERMS: dict[str, Callable[[int], int]] = {
+    "rank_cdf": lambda n_members: len(probabilistic.rank_cuts(n_members)),
+    "coverage_interpolated": lambda _: len(INTERPOLATED_LEVELS),
+    "interval_score": lambda n_members: len(probabilistic.interval_ranks(n_members)),
+}
+"""Number of values from that of members: bounded, however many those are."""

@@ -4,7 +4,7 @@ import torch
 
 from autocast.metrics import deterministic as scores
 
-ERRORS = [scores.mse, scores.mae, scores.rmse, scores.nrmse, scores.vrmse, scores.linf]
+ERRORS = [getattr(scores, name) for name in ("mse", "mae", "rmse", "nmse", "nmae", "nrmse", "vmse", "vrmse", "linf")]
 ALL = [*ERRORS, scores.correlation]
 
 
@@ -25,6 +25,9 @@ def numpy_score(name, y, x):
         "mse": (e**2).mean(),
         "mae": abs(e).mean(),
         "rmse": (e**2).mean() ** 0.5,
+        "nmse": (e**2).mean() / (y**2).mean(),
+        "nmae": abs(e).mean() / abs(y).mean(),
+        "vmse": (e**2).mean() / (y.var(ddof=1) + 1e-7),
         "nrmse": ((e**2).mean() / (y**2).mean()) ** 0.5,
         "vrmse": ((e**2).mean() / (y.var(ddof=1) + 1e-7)) ** 0.5,
         "linf": abs(e).max(),

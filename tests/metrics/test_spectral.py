@@ -3,7 +3,15 @@ import math
 import pytest
 import torch
 
-from autocast.metrics.spectral import BANDS, Grid, band_shells, isotropic_power, spectral_rmse
+from autocast.metrics.catalogue import BANDS
+from autocast.metrics.spectral import (
+    Grid,
+    band_shells,
+    coherence,
+    isotropic_cross_power,
+    isotropic_power,
+    spectral_rmse,
+)
 
 GRIDS = [Grid((16,), (2.0,)), Grid((8, 12), (1.0, 1.5)), Grid((8, 6, 10), (1.0, 1.0, 1.0))]
 
@@ -69,3 +77,64 @@ def test_shells_that_a_simulator_left_empty_are_not_compared():
     errors = spectral_rmse(power, forecast)
     assert all(error == 0 for error in errors.values() if not error.isnan())
     assert errors["low"] == 0
+
+
+SQUARE = Grid((64, 64), (1.0, 1.0))
+
+
+def coherences(x, y, grid=SQUARE):
+    return coherence(isotropic_power(y, grid), isotropic_power(x, grid), isotropic_cross_power(x, y, grid))
+
+
+def rough(seed, n=3, slope=1.5):
+    """`(n, 64, 64, 1)` random fields with power at all scales."""
+    noise = torch.randn(n, 64, 64, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    k = (torch.fft.fftfreq(64)[:, None] ** 2 + torch.fft.rfftfreq(64)[None] ** 2).sqrt() * 64
+    modes = torch.fft.rfft2(noise, dim=(1, 2)) * k.clamp(min=1)[..., None] ** -slope
+    return torch.fft.irfft2(modes, s=(64, 64), dim=(1, 2))
+
+
+def scrambled(x):
+    """The same power in every mode, with the phases of noise."""
+    phases = torch.fft.rfft2(torch.randn(x.shape, generator=torch.Generator().manual_seed(9)).double(), dim=(1, 2))
+    return torch.fft.irfft2(torch.fft.rfft2(x, dim=(1, 2)).abs() * phases / phases.abs(), s=(64, 64), dim=(1, 2))
+
+
+def test_coherence_of_a_scaled_field_is_one():
+    y = rough(0)
+    for factor in (1.0, 0.3, -2.0):
+        for value in coherences(factor * y, y).values():
+            torch.testing.assert_close(value, torch.ones(3, 1).double())
+
+
+@pytest.mark.parametrize("spoil", [lambda y: rough(1), scrambled, lambda y: y.roll((17, 11), (1, 2))])
+def test_fields_with_other_phases_are_not_coherent(spoil):
+    """Independent, phase-scrambled and shifted fields; a modulus before the sum would score pi / 4, 1 and 1."""
+    y = rough(0)
+    x = spoil(y)
+    found = {band: value.mean().item() for band, value in coherences(x, y).items()}
+    assert found["low"] < 0.5
+    assert found["mid"] < 0.3
+    assert found["high"] < 0.2
+    assert found["tail"] < 0.1
+
+
+def test_coherence_falls_with_the_share_of_noise():
+    """Of y + s n it is 1 / sqrt(1 + s²) in every shell, n with the spectrum of y and independent of it."""
+    y, noise = rough(0, n=20), rough(1, n=20)
+    for s in (0.5, 2.0):
+        found = coherences(y + s * noise, y)
+        for band in ("high", "tail"):
+            assert found[band].mean().item() == pytest.approx(1 / math.sqrt(1 + s**2), abs=0.03)
+
+
+def test_coherence_of_a_constant_forecast_is_zero_and_of_a_broken_one_undefined():
+    y = rough(0)
+    assert all((value == 0).all() for value in coherences(torch.ones_like(y), y).values())
+    assert all(value.isnan().all() for value in coherences(torch.full_like(y, torch.nan), y).values())
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_cross_power_of_a_field_with_itself_is_its_power(grid):
+    x = torch.randn(2, 3, *grid.shape, 2, dtype=torch.float64)
+    torch.testing.assert_close(isotropic_cross_power(x, x, grid), isotropic_power(x, grid))
