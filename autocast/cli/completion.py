@@ -1,4 +1,4 @@
-"""What the shell offers after an option: data sets, presets and runs, read from directories and nothing else."""
+"""What the shell offers after an option: data sets, presets, runs and scores, without importing anything heavy."""
 
 from __future__ import annotations
 
@@ -43,6 +43,13 @@ def runs(context: typer.Context, incomplete: str) -> list[str]:
 def run_directories(context: typer.Context, incomplete: str) -> list[str]:
     """Paths of the runs in the output base."""
     return _beginning(incomplete, [str(run.path) for run in _runs(context)])
+
+
+def scores(incomplete: str) -> list[str]:
+    """Names of scores and of families of them."""
+    from autocast.metrics.catalogue import ENTRIES, FAMILIES
+
+    return _beginning(incomplete, [*ENTRIES, *FAMILIES, "all"])
 
 
 def _beginning(incomplete: str, names: list[str]) -> list[str]:

@@ -9,11 +9,11 @@ from autocast.cli.building import build
 
 OF_TRAININGS = ("check", "estimate", "resume_from", "no_resume", "init_from", "preset")
 USELESS = {
-    "ae": ("autoencoder", "single_allocation"),
-    "cache-latents": (*OF_TRAININGS, "single_allocation"),
-    "processor": ("single_allocation",),
-    "epd": ("single_allocation",),
-    "train-eval": (),
+    "ae": ("autoencoder", "single_allocation", "explain"),
+    "cache-latents": (*OF_TRAININGS, "single_allocation", "explain"),
+    "processor": ("single_allocation", "explain"),
+    "epd": ("single_allocation", "explain"),
+    "train-eval": ("explain",),
     "eval": (*OF_TRAININGS, "autoencoder", "single_allocation"),
 }
 """Options that a command has no use for."""
@@ -43,9 +43,15 @@ def start(
     dry_run: options.DryRun = False,
     check: options.Check = False,
     estimate: options.Estimate = False,
+    explain: options.Explain = None,
     json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
+    if explain is not None:
+        from autocast.cli.scores import explain_scores
+
+        explain_scores(",".join([explain, *(overrides or ())]).split(","), json=json)
+        return
     from autocast.runs.launch import run
     from autocast.runs.request import Request
 

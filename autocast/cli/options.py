@@ -147,6 +147,15 @@ Estimate = Annotated[
         "--estimate", help="What the training will cost, from some steps of it. Writes no run.", rich_help_panel=HOW
     ),
 ]
+Explain = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SCORE",
+        help="What scores are: formula, unit, source, pitfalls. Several: a,b or further words; all. Needs no run.",
+        rich_help_panel=HOW,
+        autocompletion=completion.scores,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.", rich_help_panel=HOW)]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="With --dry-run: the whole config.", rich_help_panel=HOW)

@@ -75,6 +75,11 @@ class Entry:
         return f"{field_unit}²" if field_unit.isalpha() else f"({field_unit})²"
 
     @property
+    def unit_text(self) -> str:
+        """The unit in words, of whatever field."""
+        return "the field's²" if self.unit_power == 2 else self.unit("") or "the field's"
+
+    @property
     def average(self) -> str:
         """How trajectories and lead times are averaged."""
         if self.counts_steps:
@@ -106,6 +111,11 @@ _OFFSET = "Small for a field with a large mean, however wrong its structure: see
 _FEW = "Depends on the number of members: compare ensembles of the same size."
 _CANCEL = "Over several lead times too little spread at some and too much at others cancel: look at it by lead time."
 _CONSERVED = "Says something only where the quantity is conserved: compare with the truth's, the row `reconstruction`."
+
+
+def _short(number: float) -> str:
+    """1e-7 rather than 1e-07."""
+    return f"{number:g}".replace("e-0", "e-")
 
 
 def _single(name: str, formula: str, *pitfalls: str, power: int = 1, variant: str = "", source: str = "") -> Entry:
@@ -166,7 +176,7 @@ _ENTRIES = (
     _single("nrmse", "sqrt(<(x - y)²> / <y²>)", _OFFSET, _ROOTS, power=0),
     _single(
         "vmse",
-        f"<(x - y)²> / (Var(y) + {VRMSE_EPS:g})",
+        f"<(x - y)²> / (Var(y) + {_short(VRMSE_EPS)})",
         _FLAT,
         power=0,
         variant="unbiased variance over space",
@@ -174,7 +184,7 @@ _ENTRIES = (
     ),
     _single(
         "vrmse",
-        f"sqrt(<(x - y)²> / (Var(y) + {VRMSE_EPS:g}))",
+        f"sqrt(<(x - y)²> / (Var(y) + {_short(VRMSE_EPS)}))",
         "Near 1 is a forecast of the spatial mean.",
         _FLAT,
         _ROOTS,
@@ -193,7 +203,7 @@ _ENTRIES = (
     ),
     _single(
         "vrmse@lola",
-        f"sqrt(<(x - y)²> / (Var(y) + {LOLA_EPS:g}))",
+        f"sqrt(<(x - y)²> / (Var(y) + {_short(LOLA_EPS)}))",
         "The published tables are of the mean of 16 members: compare the kind mean with as many.",
         power=0,
         variant="LOLA's: unbiased variance over space and another eps",
@@ -377,6 +387,16 @@ def resolve_names(names: Iterable[str], *, of: str = "eval.metrics") -> list[str
             raise ConfigError(_unknown(name, of))
         found.update(dict.fromkeys(FAMILIES.get(name, (name,))))
     return list(found)
+
+
+def described(names: Iterable[str]) -> list[Entry]:
+    """The entries of these scores and families; `all` is all of them.
+
+    Raises:
+        ConfigError: With the nearest name, if there is no such score.
+    """
+    wanted = [each for name in names for each in (ENTRIES if name == "all" else (name,))]
+    return [ENTRIES[name] for name in resolve_names(wanted, of="--explain")]
 
 
 def _unknown(name: str, of: str) -> str:

@@ -53,6 +53,7 @@ def offered(line: str, place: Path, *python: str) -> subprocess.CompletedProcess
         ("autocast epd --config-dir mine --preset o", ["own"]),
         ("autocast epd --cluster single", ["single_gpu"]),
         ("autocast eval --after rd/01", ["rd/01"]),
+        ("autocast eval --explain vrmse", ["vrmse", "vrmse@lola", "vrmse@well"]),
         ("autocast forecast rd/0", ["rd/00", "rd/01"]),
         ("autocast forecast rd/00 --from wi", ["winds"]),
         ("autocast status rd/00 rd/0", ["rd/00", "rd/01"]),

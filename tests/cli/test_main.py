@@ -14,6 +14,7 @@ import pytest
 
 import autocast
 from autocast.cli import main as cli
+from autocast.metrics.catalogue import ENTRIES
 from autocast.runs import demo, launch
 from autocast.runs.request import Request
 
@@ -210,6 +211,44 @@ def test_a_dry_run_imports_no_torch(tmp_path: Path):
     assert done.returncode == 2
     assert imported(done.stderr) & {"torch", "lightning", "submitit", "pandas", "wandb"} == set()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_scores_are_explained_without_a_run_and_without_torch(tmp_path: Path):
+    done = subprocess_autocast("eval", "--explain", "vrmse", cwd=tmp_path, python=("-X", "importtime"))
+    assert done.returncode == 0
+    for words in ("sqrt(<(x - y)²> / (Var(y) + 1e-7))", "member, mean", "arxiv.org", "spatial mean", "unbiased"):
+        assert words.lower() in done.stdout.lower()
+    assert imported(done.stderr) & set(HEAVY) == set()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [("ssr,psrmse",), ("ssr", "psrmse"), ("ssr", "psrmse_low,psrmse", "ssr")])
+def test_several_scores_and_families_are_explained(
+    call: Callable[..., int], capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+):
+    assert call("eval", "--json", "--explain", *words) == 0
+    entries = json.loads(capsys.readouterr().out)["scores"]
+    assert [entry["name"] for entry in entries] == ["ssr", *(f"psrmse_{b}" for b in ("low", "mid", "high", "tail"))]
+    assert entries[0]["pooled"] is True
+    assert entries[0]["unit"] == "1"
+    assert entries[0]["pitfalls"]
+
+
+def test_all_scores_are_explained(call: Callable[..., int], capsys: pytest.CaptureFixture[str]):
+    assert call("eval", "--explain", "all", "--json") == 0
+    names = [entry["name"] for entry in json.loads(capsys.readouterr().out)["scores"]]
+    assert names == list(ENTRIES)
+    assert call("eval", "--explain", "all") == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert set(names) <= set(printed)
+
+
+def test_a_score_that_is_not_there_is_answered_with_the_nearest(
+    call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+):
+    assert call("eval", "--explain", "vrsme") == 2
+    assert "--explain: no such metric 'vrsme'" in (message := capsys.readouterr().err)
+    assert "Did you mean vrmse?" in message
 
 
 def test_all_problems_come_in_one_message_and_nothing_is_written(tmp_path: Path):

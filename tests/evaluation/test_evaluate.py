@@ -106,7 +106,7 @@ def make_data(n_test=5, n_frames=10, batch_size=2):
 
 
 SETTINGS = EvaluationSettings(n_members=3, max_rows=100, batch_indices=(1,), windows=("1", "2:4"))
-CSV_FILES = ("metrics.csv", "rollout_metrics.csv", "trajectory_metrics.csv", "coverage.csv")
+CSV_FILES = ("metrics.csv", "rollout_metrics.csv", "trajectory_metrics.csv", "coverage.csv", "rank_histogram.csv")
 
 
 def test_tables_hold_every_score_once(tmp_path):
