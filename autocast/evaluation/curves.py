@@ -252,3 +252,18 @@ def draw_coverage(coverage: pd.DataFrame) -> Figure:
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="nominal coverage", ylabel="observed coverage", aspect="equal")
     figure.legend(loc="outside right upper")
     return figure
+
+
+@styled
+def draw_ranks(ranks: pd.DataFrame) -> Figure:
+    """Share of each rank over a perfect ensemble's, one line per window of lead times, averaged over channels."""
+    figure, (axes,) = panels(1, size=SINGLE)
+    axes.axhline(1.0, color=INK, linewidth=1.0, label="calibrated")
+    for i, window in enumerate(ranks.window.unique()):
+        rows = ranks[(ranks.window == window) & (ranks.channel == ALL_CHANNELS)]
+        centre = (rows.first_rank + rows.last_rank) / 2
+        line = _SERIES_LINES[i % len(_SERIES_LINES)]
+        axes.plot(centre, rows.share / rows.expected, label=window_name(window), linewidth=1.4, markersize=4.5, **line)
+    axes.set(ylim=(0, _top(axes)), xlabel="rank of the truth among the members", ylabel="share / calibrated share")
+    figure.legend(loc="outside right upper")
+    return figure

@@ -10,6 +10,7 @@ from autocast.evaluation.curves import (
     draw_band_errors,
     draw_coverage,
     draw_latents,
+    draw_ranks,
     draw_scores,
     draw_spectra,
     draw_spread_skill,
@@ -50,6 +51,8 @@ def draw_figures(result: EvaluationResult, directory: Path) -> list[Drawing]:
         drawings.append(_save_spread_skill(result, ratio, directory))
     if result.coverage is not None and not result.coverage.empty:
         drawings.append(_save_coverage(result.coverage, directory))
+    if result.ranks is not None and not result.ranks.empty:
+        drawings.append(_save_ranks(result.ranks, directory))
     if result.latents is not None:
         drawings.append(_save_latents(result.latents, directory))
     if (example := result.median_example) is not None:
@@ -136,6 +139,21 @@ def _save_coverage(coverage: pd.DataFrame, directory: Path) -> Drawing:
         alt=(
             "How often the central intervals of the ensemble hold the truth, against how often they should: a "
             f"calibrated ensemble lies on the diagonal. One line each for {windows}."
+        ),
+    )
+
+
+def _save_ranks(ranks: pd.DataFrame, directory: Path) -> Drawing:
+    return save(
+        draw_ranks(ranks),
+        directory,
+        "rank_histogram",
+        section="calibration",
+        title="Ranks of the truth among the members",
+        alt=(
+            "How often the truth has each rank among the members, relative to a calibrated ensemble, flat at 1: "
+            "ends that rise show too little spread, ends that fall too much, a slope a bias. One line each for "
+            f"{_listing(window_name(window) for window in ranks.window.unique())}."
         ),
     )
 

@@ -31,7 +31,7 @@ VARIOGRAM_PAIRS, VARIOGRAM_SEED = 1024, 0
 VALID_CORRELATION = 0.8
 VALID_SSR = (0.8, 1.25)
 BLOW_UP_RANGES = 5
-"""A value farther outside the range of its trajectory's truth than so many times that range has blown up."""
+"""A member that errs somewhere by more than so many times the range of its trajectory's truth has blown up."""
 
 
 @dataclass(frozen=True)
@@ -337,11 +337,13 @@ _ENTRIES = (
     ),
     Entry(
         "blow_up",
-        f"share of members that are not finite, or beyond the truth's least or largest value by {BLOW_UP_RANGES} times "
-        "its range",
+        f"share of members that are not finite, or somewhere err by more than {BLOW_UP_RANGES} times the truth's range",
         kinds=(MEMBER,),
         unit_power=0,
-        pitfalls=("The range is that of the channel over all steps of the same trajectory's truth.",),
+        pitfalls=(
+            "The range is that of the channel over all steps of the trajectory's truth; where it is 0, only what is "
+            "not finite counts.",
+        ),
     ),
     Entry(
         "mean_drift",

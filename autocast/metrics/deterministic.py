@@ -25,7 +25,7 @@ def mae(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
 
 def linf(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
     """Largest absolute error in space."""
-    return _errors(truth, forecast).abs().amax(space_axes(n_spatial_dims)).mean(1)
+    return largest_errors(truth, forecast, n_spatial_dims).mean(1)
 
 
 def rmse(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
@@ -76,6 +76,11 @@ def correlation(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
 def squared_errors(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
     """Mean over space of the squared error of each member: `(B, M, T, C)`."""
     return _errors(truth, forecast).square().mean(space_axes(n_spatial_dims))
+
+
+def largest_errors(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
+    """Largest absolute error in space of each member: `(B, M, T, C)`."""
+    return _errors(truth, forecast).abs().amax(space_axes(n_spatial_dims))
 
 
 def mean_square(truth: Tensor, n_spatial_dims: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Whether a rollout stays where its trajectory is: blow-up, and drift of what may be conserved.
 
-Every score takes a `Reference` and a forecast `(B, M, T, *S, C)`, and returns the members' average, `(B, T, C)`.
+Every score takes a `Reference`, and returns the average of the members' scores, `(B, T, C)`.
 """
 
 from __future__ import annotations
@@ -39,23 +39,28 @@ class Reference:
         return Reference(*(values.to(device, dtype) for values in (self.low, self.high, self.mean, self.energy)))
 
 
-def blow_up(reference: Reference, forecast: Tensor, n_spatial_dims: int) -> Tensor:
-    """Share of members with a value that is not finite, or beyond the truth's range by more than 5 times that range."""
-    axes = space_axes(n_spatial_dims)
-    margin = BLOW_UP_RANGES * (reference.high - reference.low)
-    low, high = (_beside_members(bound) for bound in (reference.low - margin, reference.high + margin))
-    inside = (forecast.amin(axes) >= low) & (forecast.amax(axes) <= high)
-    return 1 - inside.to(forecast.dtype).mean(1)
+def blow_up(reference: Reference, largest_errors: Tensor) -> Tensor:
+    """Share of members that are not finite, or somewhere err by more than 5 times the range of the truth.
+
+    Of the largest errors in space, `(B, M, T, C)`. A channel whose truth is constant has no range: there only what is
+    not finite counts.
+    """
+    reach = BLOW_UP_RANGES * (reference.high - reference.low)
+    limit = _beside_members(reach.where(reach > 0, torch.finfo(reach.dtype).max))
+    return 1 - (largest_errors <= limit).to(largest_errors.dtype).mean(1)
 
 
 def mean_drift(reference: Reference, forecast: Tensor, n_spatial_dims: int) -> Tensor:
-    """Change of the mean over space since the truth at lead time 1, relative to that truth's root mean square."""
+    """Change of a forecast's mean over space since the truth at lead time 1, over that truth's root mean square.
+
+    Of a forecast `(B, M, T, *S, C)`.
+    """
     change = forecast.mean(space_axes(n_spatial_dims)) - _beside_members(reference.mean)
     return (change.abs() / _beside_members(reference.energy).sqrt()).mean(1)
 
 
 def energy_drift(reference: Reference, forecast: Tensor, n_spatial_dims: int) -> Tensor:
-    """Relative change of the mean square over space since the truth at lead time 1."""
+    """Relative change of the mean square over space of a forecast, `(B, M, T, *S, C)`, since the truth at lead 1."""
     energy = _beside_members(reference.energy)
     change = forecast.square().mean(space_axes(n_spatial_dims)) - energy
     return (change.abs() / energy).mean(1)

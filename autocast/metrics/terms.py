@@ -31,6 +31,11 @@ class Comparison:
         return deterministic.squared_errors(self.truth, self.forecast, self.grid.n_dims)
 
     @cached_property
+    def largest_errors(self) -> Tensor:
+        """`(B, M, T, C)`"""
+        return deterministic.largest_errors(self.truth, self.forecast, self.grid.n_dims)
+
+    @cached_property
     def truth_power(self) -> Tensor:
         """`(B, T, n_shells, C)`"""
         return isotropic_power(self.truth, self.grid)
@@ -94,7 +99,7 @@ FORECAST_TERMS: dict[str, Callable[[Comparison], Tensor]] = {
     "mse": lambda c: c.squared_errors.mean(1),
     "rmse": lambda c: c.squared_errors.sqrt().mean(1),
     "mae": lambda c: deterministic.mae(c.truth, c.forecast, c.grid.n_dims),
-    "linf": lambda c: deterministic.linf(c.truth, c.forecast, c.grid.n_dims),
+    "linf": lambda c: c.largest_errors.mean(1),
     "correlation": lambda c: deterministic.correlation(c.truth, c.forecast, c.grid.n_dims),
     **{f"psrmse_{band}": partial(_band_error, band=band) for band in BANDS},
     **{f"coherence_{band}": partial(_band_coherence, band=band) for band in BANDS},
@@ -137,7 +142,7 @@ TERMS: dict[str, Callable[[Window], Tensor]] = {
     "rank_cdf": partial(_of_both, term=probabilistic.rank_cdf),
     "coverage_interpolated": partial(_of_both, term=probabilistic.interpolated_coverage),
     "interval_score": partial(_of_both, term=probabilistic.interval_score),
-    "blow_up": partial(_since_reference, term=stability.blow_up),
+    "blow_up": lambda w: stability.blow_up(w.reference, w.member.largest_errors),
     "mean_drift": partial(_since_reference, term=stability.mean_drift),
     "energy_drift": partial(_since_reference, term=stability.energy_drift),
     **{f"member_{name}": partial(_of_member, term=term) for name, term in FORECAST_TERMS.items()},

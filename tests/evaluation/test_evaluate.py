@@ -11,9 +11,10 @@ from autocast.data.splits import open_file
 from autocast.data.trajectories import Trajectories
 from autocast.errors import ConfigError, DataError
 from autocast.evaluation.evaluate import evaluate
-from autocast.evaluation.result import SCORE_COLUMNS
+from autocast.evaluation.result import RANK_COLUMNS, SCORE_COLUMNS, WINKLER_COLUMNS
 from autocast.evaluation.settings import EvaluationSettings, lead_windows
 from autocast.generative.noise import Noise
+from autocast.metrics.catalogue import BANDS, ENTRIES, FAMILIES
 from autocast.rollout import rollout
 from autocast.types import FieldSpec
 
@@ -283,3 +284,67 @@ def test_a_window_of_one_lead_time_may_be_a_number():
 
 def test_windows_end_where_the_rollout_ends():
     assert lead_windows(("1", "2:8", "9:16"), 5) == {"all": (1, 5), "1": (1, 1), "2:5": (2, 5)}
+
+
+ALL_SCORES = dataclasses.replace(SETTINGS, n_members=6, metrics=tuple(ENTRIES))
+
+
+def test_every_score_that_there_is_can_be_asked_for(tmp_path):
+    evaluate(ToyModel(), make_data(), ALL_SCORES, tmp_path)
+    windows = pd.read_csv(tmp_path / "metrics.csv")
+    model = windows[windows.model == "model"]
+    without = {f"{family}_{band}" for family in ("psrmse", "coherence") for band in ("high", "tail")}  # a small grid
+    assert set(ENTRIES) - set(model.metric) <= without
+    finite = np.isfinite(model.value)
+    assert set(model[~finite].metric) <= {f"{family}_{band}" for family in ("psrmse", "coherence") for band in BANDS}
+
+
+def test_what_counts_steps_has_a_row_for_the_whole_rollout_and_for_each_trajectory(tmp_path):
+    result = evaluate(ToyModel(), make_data(), ALL_SCORES, tmp_path)
+    names = list(FAMILIES["valid_time"])
+    windows = pd.read_csv(tmp_path / "metrics.csv").query("metric in @names and model == 'model'")
+    assert set(windows.metric) == set(names)
+    assert set(windows.window) == {"all"}
+    assert set(windows.unit) == {"steps"}
+    assert not set(names) & set(result.scores.metric)
+    by_trajectory = pd.read_csv(tmp_path / "trajectory_metrics.csv").query("metric in @names and model == 'model'")
+    assert len(by_trajectory) == 2 * 5
+    assert by_trajectory.value.between(1, 9).all()
+    means = windows[windows.channel == "all"].set_index("metric").value
+    for name, values in by_trajectory.groupby("metric").value:
+        assert values.mean() == pytest.approx(means[name], rel=1e-6)
+
+
+def test_the_truth_through_no_autoencoder_drifts_as_the_truth(tmp_path):
+    evaluate(ToyModel(), make_data(), ALL_SCORES, tmp_path)
+    scores = pd.read_csv(tmp_path / "rollout_metrics.csv").query("channel == 'u'")
+    truth = np.stack([make_data().split("test").read(i, 0, 10)[TI:] for i in range(5)]).astype(float)
+    energy = (truth**2).mean((2, 3))
+    expected = np.abs(energy / energy[:, :1] - 1).mean(0)  # of what is only a little distorted
+    drift = scores.query("model == 'reconstruction' and metric == 'energy_drift'").value
+    np.testing.assert_allclose(drift, expected[:, 0], atol=0.05)
+    assert (scores.query("model == 'model' and metric == 'blow_up'").value == 0).all()
+
+
+def test_calibration_has_a_table_of_ranks_and_of_intervals(tmp_path):
+    result = evaluate(ToyModel(), make_data(), ALL_SCORES, tmp_path)
+    ranks = pd.read_csv(tmp_path / "rank_histogram.csv")
+    assert tuple(ranks.columns) == RANK_COLUMNS
+    sums = ranks.groupby(["window", "channel"])[["share", "expected"]].sum()
+    np.testing.assert_allclose(sums, 1, rtol=1e-6)
+    assert (ranks.first_rank == ranks.last_rank).all()
+    assert set(ranks.last_rank) == set(range(7))
+    winkler = pd.read_csv(tmp_path / "winkler.csv")
+    assert tuple(winkler.columns) == WINKLER_COLUMNS
+    assert result.ranks is not None
+    nearest = winkler.query("window == 'all' and channel == 'u'").set_index("level").value
+    level = min(nearest.index, key=lambda p: abs(p - 0.8))
+    score = result.windows.query("model == 'model' and metric == 'winkler' and window == 'all' and channel == 'u'")
+    assert nearest[level] == pytest.approx(score.value.item(), rel=1e-6)
+
+
+def test_one_member_has_no_ranks(tmp_path):
+    result = evaluate(ToyModel(deterministic=True), make_data(), ALL_SCORES, tmp_path)
+    assert result.ranks is None
+    assert result.winkler is None
+    assert not (tmp_path / "rank_histogram.csv").exists()

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from autocast.evaluation.curves import draw_band_errors, draw_coverage, draw_scores, draw_spread_skill
+from autocast.evaluation.curves import draw_band_errors, draw_coverage, draw_ranks, draw_scores, draw_spread_skill
 from autocast.evaluation.figures import draw_figures
 from autocast.evaluation.names import MIXED_UNITS, headline_channels
-from autocast.evaluation.result import ALL_CHANNELS, CLIMATOLOGY, MODEL, RECONSTRUCTION
+from autocast.evaluation.result import ALL_CHANNELS, CLIMATOLOGY, MODEL, RANK_COLUMNS, RECONSTRUCTION
 from autocast.evaluation.snapshots import draw_contact_sheet, draw_snapshot, draw_snapshots, spread_evenly
 
 
@@ -118,6 +118,20 @@ def test_one_lead_time_is_drawn_as_marks(make_result):
 
 def test_coverage_has_the_diagonal_and_a_line_per_window(make_result):
     assert labels(draw_coverage(make_result().coverage)) == {"calibrated", "all leads", "lead 1", "leads 2–5"}
+
+
+def test_ranks_are_drawn_against_a_flat_line_whatever_the_widths_of_bins(tmp_path, make_result):
+    rows = [(0, 1, 0.4, 0.4), (2, 2, 0.3, 0.2), (3, 4, 0.3, 0.4)]
+    windows = [("all", ALL_CHANNELS), ("all", "u"), ("1", ALL_CHANNELS)]
+    ranks = pd.DataFrame([(*row, *where) for where in windows for row in rows], columns=list(RANK_COLUMNS))
+    figure = draw_ranks(ranks)
+    assert labels(figure) == {"calibrated", "all leads", "lead 1"}
+    line = figure.axes[0].lines[1]
+    np.testing.assert_allclose(line.get_xdata(), [0.5, 2, 3.5])
+    np.testing.assert_allclose(line.get_ydata(), [1, 1.5, 0.75])
+    made = make_result(n_examples=0)
+    result = type(made)(**{**vars(made), "ranks": ranks})
+    assert "rank_histogram" in [drawing.name for drawing in draw_figures(result, tmp_path)]
 
 
 def test_nan_and_infinity_in_a_forecast_are_drawn(make_example, make_spec):

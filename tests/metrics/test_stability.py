@@ -85,18 +85,25 @@ def test_broken_forecasts_are_not_valid_and_constant_truths_do_not_end_validity(
     np.testing.assert_array_equal(found, [[3, L + 1], [L + 1, L + 1], [L + 1, L + 1]])
 
 
-def test_members_blow_up_where_not_finite_or_far_outside_the_truth(truth):
+def test_members_blow_up_where_not_finite_or_far_from_the_truth(truth):
     forecast = truth.unsqueeze(1).repeat(1, 4, 1, 1, 1, 1)
-    low, high = truth[0, ..., 0].min(), truth[0, ..., 0].max()
-    reach = BLOW_UP_RANGES * (high - low)
+    reach = BLOW_UP_RANGES * (truth[0, ..., 0].max() - truth[0, ..., 0].min())
     forecast[0, 0, 1, 3, 4, 0] = torch.nan
     forecast[0, 1, 1, 3, 4, 0] = -torch.inf
-    forecast[0, 2, 1, 3, 4, 0] = high + 1.01 * reach
-    forecast[0, 3, 1, 3, 4, 0] = low - 0.99 * reach
+    forecast[0, 2, 1, 3, 4, 0] += 1.01 * reach
+    forecast[0, 3, 1, 3, 4, 0] -= 0.99 * reach
     found = stream_of(truth, forecast).by_lead_time(METRICS["blow_up"], "member")
     expected = np.zeros((L, 2))
     expected[1, 0] = 0.75 / 3
     np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
+def test_of_a_constant_channel_only_what_is_not_finite_has_blown_up(truth):
+    truth[..., 1] = 7.0
+    forecast = truth.unsqueeze(1).repeat(1, 2, 1, 1, 1, 1) + 0.1
+    forecast[:, 0, 3, 0, 0, 1] = torch.inf
+    found = stream_of(truth, forecast).by_lead_time(METRICS["blow_up"], "member")
+    np.testing.assert_array_equal(found[:, 1], [0, 0, 0, 0.5, 0, 0])
 
 
 def test_a_mean_that_grows_and_an_energy_that_decays_drift(truth):
