@@ -17,10 +17,11 @@ from autocast.evaluation.baselines import fitted_trajectories
 from autocast.evaluation.forecasters import Forecasts
 from autocast.evaluation.parts import Parts
 from autocast.evaluation.plan import EvaluationData, Plan, make_plan
+from autocast.evaluation.record import Record, metric_facts, write_record
 from autocast.evaluation.result import MEAN, MEMBER, MODEL, RECONSTRUCTION, EvaluationResult, Spectrum
 from autocast.evaluation.rollout_file import ROLLOUTS_FILE, RolloutRecorder, recorded_rollouts
 from autocast.evaluation.rollout_modes import in_rollout_mode
-from autocast.evaluation.settings import ALL_LEADS, EvaluationSettings
+from autocast.evaluation.settings import EvaluationSettings
 from autocast.evaluation.sharing import Sharing, share_out
 from autocast.evaluation.work import OnEvent, Work
 from autocast.metrics.registry import METRICS, resolve_metrics
@@ -56,8 +57,8 @@ def evaluate(
         datamodule: Its test split is scored, its training split gives the baselines.
         settings: What is measured.
         out_dir: Gets `metrics.csv`, `rollout_metrics.csv`, `trajectory_metrics.csv`, of an ensemble
-            `coverage.csv`, `rank_histogram.csv` and `winkler.csv`, as far as they are asked for, and `rollouts.hdf5`
-            likewise; of an autoencoder alone, `latents.csv`.
+            `trajectory_terms.csv`, `coverage.csv`, `rank_histogram.csv` and `winkler.csv`, as far as they are asked
+            for, and `rollouts.hdf5` likewise; of an autoencoder alone, `latents.csv`; at last `evaluation.json`.
         on_event: Told of "evaluation_started", "progress" (steps done and in all), "scored" (trajectories that are kept
             in parts), "note" and "table_written".
         device: Of the model.
@@ -71,6 +72,7 @@ def evaluate(
     """
     device = torch.device(device)
     out_dir.mkdir(parents=True, exist_ok=True)
+    n_parameters = sum(p.numel() for p in model.parameters()) if isinstance(model, torch.nn.Module) else None
     model, datamodule, settings = in_rollout_mode(model, datamodule, settings)
     plan = make_plan(model, datamodule, settings, device)
 
@@ -90,6 +92,7 @@ def evaluate(
         latents=work.usage.finish() if work.usage else None,
     )
     _write(result, work.streams, plan, out_dir, on_event)
+    _record(result, plan, out_dir, n_parameters)
     return result
 
 
@@ -186,8 +189,10 @@ def _spectrum(plan: Plan, spectra: Mapping[str, SpectrumStream]) -> Spectrum | N
 def _write(
     result: EvaluationResult, streams: Mapping[str, TermStream], plan: Plan, out_dir: Path, on_event: OnEvent
 ) -> None:
-    asked = [metric.name for metric in resolve_metrics(plan.settings.metrics)]
-    by_trajectory = tables.trajectory_table(streams, plan.spec, {ALL_LEADS: (1, plan.n_steps)})
+    metrics = resolve_metrics(plan.settings.metrics)
+    asked = [metric.name for metric in metrics]
+    by_trajectory = tables.trajectory_table(streams, plan.spec, plan.windows)
+    terms = tables.term_table(streams[MODEL], plan.spec, plan.windows, metrics)
     files = {
         "metrics.csv": result.windows,
         "rollout_metrics.csv": result.scores,
@@ -200,11 +205,30 @@ def _write(
         chosen["rank_histogram.csv"] = result.ranks
     if result.winkler is not None:
         chosen["winkler.csv"] = result.winkler
+    if not terms.empty:
+        chosen["trajectory_terms.csv"] = terms
     if result.latents is not None:
         chosen["latents.csv"] = result.latents.table
     for name, table in chosen.items():
         tables.write_table(table, out_dir / name)
         on_event("table_written", {"file": str(out_dir / name)})
+
+
+def _record(result: EvaluationResult, plan: Plan, out_dir: Path, n_parameters: int | None) -> None:
+    """What programs need to know of the tables; written when they are."""
+    known = result.provenance
+    record = Record(
+        data=known["data"],
+        rollout=known["rollout"],
+        timing=known["timing"],
+        deterministic=result.deterministic,
+        reconstructs=result.reconstructs,
+        n_parameters=n_parameters,
+        lengths=tuple(plan.lengths),
+        windows=plan.windows,
+        metrics=metric_facts(resolve_metrics(plan.settings.metrics)),
+    )
+    write_record(out_dir, record)
 
 
 def _provenance(work: Work, datamodule: EvaluationData) -> dict[str, Any]:

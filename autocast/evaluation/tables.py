@@ -10,7 +10,14 @@ import numpy as np
 import pandas as pd
 
 from autocast.evaluation.names import MIXED_UNITS
-from autocast.evaluation.result import ALL_CHANNELS, COVERAGE_COLUMNS, RANK_COLUMNS, SCORE_COLUMNS, WINKLER_COLUMNS
+from autocast.evaluation.result import (
+    ALL_CHANNELS,
+    COVERAGE_COLUMNS,
+    ENSEMBLE,
+    RANK_COLUMNS,
+    SCORE_COLUMNS,
+    WINKLER_COLUMNS,
+)
 from autocast.metrics.probabilistic import interval_levels, rank_cuts
 from autocast.metrics.registry import METRICS, Metric
 from autocast.metrics.streams import TermStream
@@ -18,6 +25,8 @@ from autocast.types import FieldSpec
 
 WINDOW_COLUMNS = ("model", "metric", "kind", "window", "channel", "unit", "value", "n_trajectories")
 TRAJECTORY_COLUMNS = ("model", "metric", "kind", "window", "trajectory", "unit", "value")
+TERM_COLUMNS = ("window", "trajectory", "channel")
+"""Of the table of terms, before those of the terms themselves."""
 
 Streams = Mapping[str, TermStream]
 """By the name in the column `model`."""
@@ -63,6 +72,37 @@ def trajectory_table(streams: Streams, spec: FieldSpec, windows: Windows) -> pd.
                 values = stream.by_trajectory(metric, kind, first, last).mean(-1)
                 rows += [(model, metric.name, kind, label, i, unit, value) for i, value in enumerate(values)]
     return pd.DataFrame(rows, columns=list(TRAJECTORY_COLUMNS))
+
+
+def term_table(stream: TermStream, spec: FieldSpec, windows: Windows, metrics: Iterable[Metric]) -> pd.DataFrame:
+    """What the pooled ones among these scores are made of, so that they can be made of other trajectories too.
+
+    Columns `TERM_COLUMNS` and one for each term; of coverage one for each level, `coverage_0` and on. No rows where no
+    score is pooled.
+    """
+    pooled = [metric for metric in metrics if metric.pooled and metric.kinds_of(stream.n_members)]
+    names = sorted({name for metric in pooled for name in metric.terms_of(ENSEMBLE).values()})
+    rows: list[tuple] = []
+    columns = dict.fromkeys(TERM_COLUMNS)
+    for label, (first, last) in windows.items() if names else ():
+        terms: dict[str, np.ndarray] = {}
+        for name in names:
+            values = stream.term_by_trajectory(name, first, last)
+            levels = (
+                {name: values} if values.ndim == 2 else {f"{name}_{k}": v for k, v in enumerate(_last_first(values))}
+            )
+            terms |= levels
+        columns |= dict.fromkeys(terms)
+        for i in range(len(stream.lengths)):
+            rows += [
+                (label, i, channel, *(values[i, c] for values in terms.values()))
+                for c, channel in enumerate(spec.channel_names)
+            ]
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+def _last_first(values: np.ndarray) -> np.ndarray:
+    return np.moveaxis(values, -1, 0)
 
 
 def coverage_table(stream: TermStream, spec: FieldSpec, windows: Windows) -> pd.DataFrame:

@@ -1,11 +1,13 @@
 """Intervals for averages over trajectories, and for what is made of them, by the bootstrap.
 
-Trajectories are drawn anew, with replacement; an interval lies between percentiles of what the draws give. The points,
-steps and members of a trajectory are not independent of each other: average over them first. Two models are compared on
-the same trajectories, which are then drawn together: what makes a trajectory hard for both cancels.
+Trajectories are drawn anew, with replacement; an interval lies between percentiles of what the draws give. Those of few
+trajectories are too narrow, so the percentiles are moved outwards as far as Student's t lies beyond the normal. The
+points, steps and members of a trajectory are not independent of each other: average over them first. Two models are
+compared on the same trajectories, which are then drawn together: what makes a trajectory hard for both cancels.
 
 References:
     | An Introduction to the Bootstrap (Efron and Tibshirani, 1993) | https://doi.org/10.1201/9780429246593
+    | What Teachers Should Know About the Bootstrap, expanded percentiles (Hesterberg, 2015) | https://arxiv.org/abs/1411.5279
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr, stdtrit
 
 N_RESAMPLES = 10_000
 LEVEL = 0.95
@@ -60,7 +63,8 @@ def bootstrap(
     with np.errstate(divide="ignore", invalid="ignore"):
         estimate = np.asarray(formula(*(np.mean(value, axis=0) for value in values)))
         draws = formula(*(np.tensordot(shares, value, axes=1) for value in values))
-    low, high = (np.asarray(np.quantile(draws, q, axis=0)) for q in ((1 - level) / 2, (1 + level) / 2))
+    tail = _tail(level, n_trajectories)
+    low, high = (np.asarray(np.quantile(draws, q, axis=0)) for q in (tail, 1 - tail))
     return Interval(estimate, low, high)
 
 
@@ -77,6 +81,11 @@ def paired_difference(first: np.ndarray, second: np.ndarray, **settings: Any) ->
 def paired_ratio(first: np.ndarray, second: np.ndarray, **settings: Any) -> Interval:
     """The mean of one model, `(N, *any)`, over that of another on the same trajectories: a ratio of means."""
     return bootstrap(lambda a, b: a / b, first, second, **settings)
+
+
+def _tail(level: float, n: int) -> float:
+    """Share of the draws that is left out at each end; their variance is (n - 1) / n of the unbiased one."""
+    return float(ndtr(stdtrit(n - 1, (1 - level) / 2) * np.sqrt(n / (n - 1))))
 
 
 def _common_length(values: tuple[np.ndarray, ...]) -> int:

@@ -24,6 +24,8 @@ MAX_LEVELS = 19
 """Central intervals that are looked at, at most."""
 WINKLER_LEVEL = 0.8
 """The score `winkler` is of the rank interval whose level is nearest to this; the wider one of two."""
+ENDLESS = 1e6
+"""Steps: more than any rollout has."""
 INTERPOLATED_LEVELS = tuple(i / 20 for i in range(1, 20))
 VARIOGRAM_ORDER = 0.5
 VARIOGRAM_PAIRS, VARIOGRAM_SEED = 1024, 0
@@ -52,6 +54,8 @@ class Entry:
     """One number for each trajectory, in steps, rather than one for each lead time."""
     pooled: bool = False
     min_members: int = 1
+    ideal: float | None = 0.0
+    """What a perfect forecast scores: the nearer, the better. None where there is no better or worse."""
     variant: str = ""
     source: str = ""
     pitfalls: tuple[str, ...] = ()
@@ -118,8 +122,16 @@ def _short(number: float) -> str:
     return f"{number:g}".replace("e-0", "e-")
 
 
-def _single(name: str, formula: str, *pitfalls: str, power: int = 1, variant: str = "", source: str = "") -> Entry:
-    return Entry(name, formula, unit_power=power, variant=variant, source=source, pitfalls=pitfalls)
+def _single(
+    name: str,
+    formula: str,
+    *pitfalls: str,
+    power: int = 1,
+    ideal: float = 0.0,
+    variant: str = "",
+    source: str = "",
+) -> Entry:
+    return Entry(name, formula, unit_power=power, ideal=ideal, variant=variant, source=source, pitfalls=pitfalls)
 
 
 def _crps(name: str, formula: str, source: str, *pitfalls: str) -> Entry:
@@ -127,7 +139,14 @@ def _crps(name: str, formula: str, source: str, *pitfalls: str) -> Entry:
 
 
 def _ensemble(
-    name: str, formula: str, source: str, *pitfalls: str, power: int = 1, pooled: bool = True, variant: str = ""
+    name: str,
+    formula: str,
+    source: str,
+    *pitfalls: str,
+    power: int = 1,
+    ideal: float | None = 0.0,
+    pooled: bool = True,
+    variant: str = "",
 ) -> Entry:
     return Entry(
         name,
@@ -136,6 +155,7 @@ def _ensemble(
         unit_power=power,
         pooled=pooled,
         min_members=2,
+        ideal=ideal,
         variant=variant,
         source=source,
         pitfalls=pitfalls,
@@ -163,6 +183,7 @@ def _coherence(band: str) -> Entry:
         "the wide shells at high k, .3 in the first one in two dimensions, .64 in all of them in one dimension.",
         "The modulus does not tell a field from its negative: see correlation.",
         power=0,
+        ideal=1.0,
         variant="the modulus is taken after the sum: taken before, independent fields would score pi / 4",
     )
 
@@ -224,6 +245,7 @@ _ENTRIES = (
         "Pearson's correlation of x and y over space",
         "Higher is better. Blind to a shift and a positive factor; nan where one is constant.",
         power=0,
+        ideal=1.0,
     ),
     *map(_psrmse, BANDS),
     *map(_coherence, BANDS),
@@ -235,7 +257,9 @@ _ENTRIES = (
         _LANG,
         "Depends on the number of members a little: by 1 / M of a twentieth of the pair term.",
     ),
-    _ensemble("spread", "sqrt of the mean of <Var_m(x_m)>", _FORTIN, variant="unbiased variance of the members"),
+    _ensemble(
+        "spread", "sqrt of the mean of <Var_m(x_m)>", _FORTIN, ideal=None, variant="unbiased variance of the members"
+    ),
     _ensemble("skill", "sqrt of the mean of <(X - y)²>", _FORTIN, _FEW),
     _ensemble(
         "ssr",
@@ -243,6 +267,7 @@ _ENTRIES = (
         _FORTIN,
         "1 where the spread fits the error, less where members are too sure. " + _CANCEL,
         power=0,
+        ideal=1.0,
         variant="a ratio of roots of means, not a mean of ratios",
     ),
     _ensemble(
@@ -250,6 +275,7 @@ _ENTRIES = (
         "sqrt((M + 1) / M <Var_m(x_m)>)",
         _LOLA,
         "Contains the factor that ssr puts beside the spread: divide it by the skill without another one.",
+        ideal=None,
         pooled=False,
         variant="LOLA's: a mean of roots",
     ),
@@ -318,6 +344,7 @@ _ENTRIES = (
         f"first lead time with a correlation of x and y over space below {VALID_CORRELATION}",
         kinds=(MEAN,),
         counts_steps=True,
+        ideal=ENDLESS,
         pitfalls=(
             "Length + 1 of a trajectory without such a lead time: a lower bound, as is a mean that contains one.",
             "A mean over members keeps its correlation longer than a member does.",
@@ -330,6 +357,7 @@ _ENTRIES = (
         kinds=(ENSEMBLE,),
         counts_steps=True,
         min_members=2,
+        ideal=ENDLESS,
         pitfalls=(
             "Length + 1 of a trajectory without such a lead time: a lower bound, as is a mean that contains one.",
             "Of a single trajectory ssr scatters: fields with few independent regions leave the range by chance.",

@@ -89,6 +89,12 @@ class TermStream:
         """A score of each trajectory over lead times `first ... last`: `(N, C)`, nan where it is too short."""
         return self._reduce(metric, kind, slice(first - 1, last), axes=(1,))
 
+    def term_by_trajectory(self, name: str, first: int, last: int) -> np.ndarray:
+        """A term of each trajectory, averaged over lead times `first ... last`: `(N, C)`, of coverage
+        `(N, C, n_levels)`; nan where it is too short."""
+        leads = slice(first - 1, last)
+        return self._average(self._term(name, leads), leads, axes=(1,))
+
     def coverage(self, first: int, last: int) -> np.ndarray:
         """Share of points in each central interval over lead times `first ... last`: `(C, n_levels)`."""
         return coverage_of_ranks(self._wide("rank_cdf", first, last), self.n_members)

@@ -11,6 +11,7 @@ from autocast.data.splits import open_file
 from autocast.data.trajectories import Trajectories
 from autocast.errors import ConfigError, DataError
 from autocast.evaluation.evaluate import evaluate
+from autocast.evaluation.record import read_record
 from autocast.evaluation.result import RANK_COLUMNS, SCORE_COLUMNS, WINKLER_COLUMNS
 from autocast.evaluation.settings import EvaluationSettings, lead_windows
 from autocast.generative.noise import Noise
@@ -107,7 +108,10 @@ def make_data(n_test=5, n_frames=10, batch_size=2):
 
 
 SETTINGS = EvaluationSettings(n_members=3, max_rows=100, batch_indices=(1,), windows=("1", "2:4"))
-CSV_FILES = ("metrics.csv", "rollout_metrics.csv", "trajectory_metrics.csv", "coverage.csv", "rank_histogram.csv")
+CSV_FILES = (
+    *("metrics.csv", "rollout_metrics.csv", "trajectory_metrics.csv", "trajectory_terms.csv"),
+    *("coverage.csv", "rank_histogram.csv"),
+)
 
 
 def test_tables_hold_every_score_once(tmp_path):
@@ -152,7 +156,37 @@ def test_one_rollout_of_each_trajectory_feeds_everything(tmp_path, save_rollouts
     np.testing.assert_allclose(result.examples[0].members.mean(0), result.examples[0].mean, rtol=1e-5)
     by_trajectory = pd.read_csv(tmp_path / "trajectory_metrics.csv")
     vrmse = by_trajectory.query("model == 'model' and metric == 'vrmse' and kind == 'mean' and trajectory == 2")
-    assert vrmse.value.item() == pytest.approx(result.examples[0].score, rel=1e-6)
+    assert set(vrmse.window) == {"all", "1", "2:4"}
+    assert vrmse[vrmse.window == "all"].value.item() == pytest.approx(result.examples[0].score, rel=1e-6)
+
+
+def test_the_terms_of_a_pooled_score_give_it(tmp_path):
+    evaluate(ToyModel(), make_data(n_frames=[10, 10, 10, 10, 5]), SETTINGS, tmp_path)
+    terms = pd.read_csv(tmp_path / "trajectory_terms.csv")
+    assert set(terms.columns) >= {"window", "trajectory", "channel", "ensemble_variance", "mean_mse", "coverage_0"}
+    means = terms[terms.window == "1"].groupby("channel").mean(numeric_only=True)
+    table = pd.read_csv(tmp_path / "metrics.csv").query("model == 'model' and window == '1' and metric == 'ssr'")
+    found = np.sqrt(4 / 3 * means.ensemble_variance / means.mean_mse)
+    for channel in ("u", "v"):
+        assert table[table.channel == channel].value.item() == pytest.approx(found[channel], rel=1e-6)
+
+
+def test_one_forecast_has_no_terms_of_an_ensemble(tmp_path):
+    evaluate(ToyModel(deterministic=True), make_data(), SETTINGS, tmp_path)
+    assert not (tmp_path / "trajectory_terms.csv").exists()
+
+
+def test_the_record_says_what_was_scored(tmp_path):
+    evaluate(ToyModel(), make_data(n_frames=[10, 6, 6, 10, 10]), SETTINGS, tmp_path)
+    record = read_record(tmp_path)
+    assert record is not None
+    assert record.data["digest"] == make_data().digest
+    assert (record.n_members, record.n_parameters, record.lengths) == (3, 1, (8, 4, 4, 8, 8))
+    assert record.windows == {"all": (1, 8), "1": (1, 1), "2:4": (2, 4)}
+    assert record.metrics["ssr"] == {"ideal": 1.0, "pooled": True}
+    assert record.metrics["vrmse"] == {"ideal": 0.0, "pooled": False}
+    assert record.metrics["spread"]["ideal"] is None
+    assert [path.name for path in tmp_path.glob(".*")] == []
 
 
 def test_kept_rollouts_are_those_that_were_scored(tmp_path):
@@ -206,7 +240,7 @@ def test_equal_sizes_do_not_confuse_the_axes(tmp_path):
     settings = dataclasses.replace(SETTINGS, n_members=C, metrics=("rmse",))
     by_trajectory = evaluate(ToyModel(), make_data(), settings, tmp_path / "x")
     table = pd.read_csv(tmp_path / "x" / "trajectory_metrics.csv")
-    value = table.query("model == 'model' and kind == 'member' and trajectory == 2").value.item()
+    value = table.query("model == 'model' and kind == 'member' and window == 'all' and trajectory == 2").value.item()
     assert value == pytest.approx(rmse.mean(), rel=1e-5)
     assert by_trajectory.n_members == C
 

@@ -18,11 +18,40 @@ def test_mean_has_the_interval_of_the_normal_theory():
 
 
 def test_intervals_cover_as_often_as_they_say():
-    """Percentile intervals of 40 normal numbers are a little narrow: about .94 for .95 and .78 for .8."""
-    values = RNG.normal(size=(40, 2000))
-    for level in (0.95, 0.8):
-        found = bootstrap_mean(values, level=level, n_resamples=1000)
-        assert 1 - found.excludes(0.0).mean() == pytest.approx(level - 0.015, abs=0.02)
+    for n in (8, 40):
+        values = np.random.default_rng(n).normal(size=(n, 2000))
+        for level in (0.95, 0.8):
+            found = bootstrap_mean(values, level=level, n_resamples=1000)
+            assert 1 - found.excludes(0.0).mean() == pytest.approx(level, abs=0.02)
+
+
+N_REPETITIONS = 500
+SCORES = {"normal": (lambda rng, size: rng.normal(1.0, 0.3, size), 1.0),
+          "skewed": (lambda rng, size: rng.lognormal(0.0, 0.5, size), math.exp(0.125))}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SCORES)
+def test_thirty_trajectories_are_enough_for_the_level(kind):
+    draw, truth = SCORES[kind]
+    values = draw(np.random.default_rng(0), (30, N_REPETITIONS))
+    found = bootstrap_mean(values, n_resamples=2000)
+    assert 0.92 <= 1 - found.excludes(truth).mean() <= 0.98
+
+
+def test_thirty_trajectories_are_enough_for_a_ratio_of_means():
+    """Such as the ratio of spread and skill."""
+    rng = np.random.default_rng(1)
+    hard = rng.lognormal(0.0, 0.5, (30, N_REPETITIONS))
+    variance, error = hard * rng.lognormal(0.0, 0.3, hard.shape), hard * rng.lognormal(0.0, 0.4, hard.shape)
+    found = bootstrap(lambda a, b: np.sqrt(a / b), variance, error, n_resamples=2000)
+    assert 0.92 <= 1 - found.excludes(math.exp(0.25 * (0.09 - 0.16))).mean() <= 0.98
+
+
+def test_two_equal_models_are_seldom_called_different():
+    rng = np.random.default_rng(2)
+    hard = rng.lognormal(0.0, 0.5, (30, N_REPETITIONS))
+    first, second = (hard * rng.lognormal(0.0, 0.3, hard.shape) for _ in range(2))
+    assert paired_difference(first, second, n_resamples=2000).excludes(0.0).mean() <= 0.08
 
 
 def test_two_values_resample_to_their_mean_and_themselves():
