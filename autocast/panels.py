@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from autocast.data.inspect import DatasetReport
     from autocast.data.latents_manifest import LatentsManifest
     from autocast.data.simulate import SimulationSummary
+    from autocast.evaluation.comparison import Comparison
     from autocast.evaluation.forecast_file import Plan
     from autocast.evaluation.result import EvaluationResult
     from autocast.evaluation.settings import EvaluationSettings
@@ -264,6 +265,39 @@ def forecasted(plan: Plan, file: Path) -> Outcome:
     rows = [("forecast", f"{ensemble} · seed {plan.seed}"), ("file", f"{file}  {file_size(file.stat().st_size)}")]
     figures = {"n_trajectories": n, "n_members": plan.n_members, "n_steps": plan.n_steps, "file": str(file)}
     return Outcome(figures, rows, "", [file])
+
+
+def comparison_tables(comparison: Comparison, screen: Screen) -> None:
+    """A table for each score, and one of the costs; scripts get a document instead."""
+    from autocast.evaluation import comparison_text as text
+
+    if screen.as_json:
+        return
+    for table in comparison.tables:
+        screen.table(text.title(table), text.score_heads(table), [text.score_cells(row, table) for row in table.rows])
+        screen.line()
+    screen.table("costs", text.COST_HEADS, [text.cost_cells(entry) for entry in comparison.entries])
+    screen.line()
+
+
+def compared(comparison: Comparison, products: list[Path]) -> Outcome:
+    """The closing panel of a comparison: who is better, as far as can be told."""
+    from autocast.evaluation import comparison_text as text
+    from autocast.evaluation.comparison_files import document
+
+    said = [text.sentence(table) for table in comparison.tables]
+    rows: Rows = [(MARKS["good"] if decided else "≈", sentence) for sentence, decided in said]
+    rows += [("note", note) for note in comparison.notes]
+    rows += [("written", str(file)) for file in products]
+    rows = [("on", text.subject(comparison)), *rows]
+    title = f"compared  {_count(sum(entry.n_seeds for entry in comparison.entries), 'run')}"
+    then = "" if products else f"{typed()} --out comparison --html"
+    return Outcome({"title": title, **document(comparison)}, rows, then, products)
+
+
+def typed() -> str:
+    """The command that was typed, for a shell."""
+    return shlex.join(command_line())
 
 
 def provenance(job: Job) -> dict[str, Any]:

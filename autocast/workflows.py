@@ -12,28 +12,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autocast import gatekeeper, panels
-from autocast.errors import LaunchError
+from autocast.errors import ConfigError, LaunchError
 from autocast.preflight import data_digest, preflight
 from autocast.runs import ranks
 from autocast.runs.build import build
-from autocast.runs.console import Screen
-from autocast.runs.directory import default_output_base, find_run, run_of_file
+from autocast.runs.console import Screen, problems_text
+from autocast.runs.directory import NoSuchRunError, default_output_base, find_run, run_of_file
 from autocast.runs.environment import read_environment, recorded_targets_allowed
 from autocast.runs.identity import sha256
 from autocast.runs.job import Job, Outcome
 from autocast.runs.own_keys import read_own, without_own
+from autocast.runs.problems import Problem
 from autocast.signals import StoppedError
 from autocast.starts import Start, load, load_with_digest, open_data, reopen, start
 
 if TYPE_CHECKING:
     from autocast.data.datamodule import FieldDataModule
     from autocast.emulators import EncoderProcessorDecoder
+    from autocast.runs.comparing import CompareRequest
     from autocast.runs.using import ForecastRequest
     from autocast.training.fit import Recipe
 
 __all__ = [
-    "cache_latents", "check", "data_digest", "estimate", "evaluate", "forecast", "inspect", "load_model", "preflight",
-    "simulate", "train_autoencoder", "train_epd", "train_processor",
+    "cache_latents", "check", "compare", "data_digest", "estimate", "evaluate", "forecast", "inspect", "load_model",
+    "preflight", "simulate", "train_autoencoder", "train_epd", "train_processor",
 ]  # fmt: skip
 
 
@@ -181,6 +183,34 @@ def forecast(request: ForecastRequest, console: Screen) -> Outcome:
     with panels.Progress(console, "forecasting") as progress:
         write_forecast(plan, request.out, batch_size=request.batch_size, progress=progress.update)
     return panels.forecasted(plan, request.out)
+
+
+def compare(request: CompareRequest, console: Screen) -> Outcome:
+    """Evaluated runs side by side; nothing is written where something speaks against comparing them."""
+    from autocast.evaluation.comparable import Candidate, Wishes
+    from autocast.evaluation.comparison import compare as side_by_side
+
+    candidates = [Candidate(**vars(contender)) for contender in request.contenders]
+    comparison, found = side_by_side(candidates, Wishes(**request.wishes), request.against)
+    problems = [*request.problems, *(Problem(*problem) for problem in found)]
+    if comparison is None or problems:
+        unknown = request.all_unknown and not found
+        raise (NoSuchRunError if unknown else ConfigError)(problems_text(problems))
+    if request.dry_run:
+        return Outcome()
+    panels.comparison_tables(comparison, console)
+    products: list[Path] = []
+    if request.out is not None:
+        from autocast.evaluation.comparison_curves import save_curves
+        from autocast.evaluation.comparison_files import write_files
+        from autocast.evaluation.comparison_page import HTML, write_comparison_page
+
+        drawings = save_curves(comparison, request.out)
+        products = [*write_files(comparison, request.out), *(file for d in drawings for file in (d.svg, d.png))]
+        if request.html:
+            page = request.out / HTML
+            products.append(write_comparison_page(comparison, drawings, panels.typed(), page))
+    return panels.compared(comparison, products)
 
 
 def load_model(run: str | Path) -> EncoderProcessorDecoder:

@@ -79,8 +79,8 @@ def draw_scores(result: EvaluationResult, metric: str) -> Figure:
     figure, all_axes = panels(len(channels), size=SINGLE if len(channels) == 1 else WIDE)
     for axes, channel in zip(all_axes, channels, strict=True):
         _draw_score_lines(axes, result, metric, channel)
-        _lead_time_axis(axes, result.n_steps)
-        _log_where_wide(axes)
+        lead_time_axis(axes, result.n_steps)
+        log_where_wide(axes)
         axes.set_title("mean over channels" if channel == ALL_CHANNELS else channel)
         axes.set_ylabel(with_unit(metric_name(metric), score_unit(result, metric, channel)))
     handles, labels = all_axes[0].get_legend_handles_labels()
@@ -92,13 +92,13 @@ def _draw_score_lines(axes: Axes, result: EvaluationResult, metric: str, channel
     for model, line in _BASELINE_LINES.items():
         series = _baseline(result, metric, model, channel)
         if model != RECONSTRUCTION or _is_floor(series, result.series(metric, MEMBER, channel=channel)):
-            _plot(axes, series, BASELINE_NAMES[model], linewidth=1.4, **line)
+            plot(axes, series, BASELINE_NAMES[model], linewidth=1.4, **line)
     for kind, label, width in (
         (MEMBER, forecast_name(result) if result.n_members == 1 else "one member", 1.4),
         (MEAN, f"mean of {result.n_members}", 2.8),
         (ENSEMBLE, f"{result.n_members} members", 2.8),
     ):
-        _plot(axes, result.series(metric, kind, channel=channel), label, color=BLUE, linewidth=width)
+        plot(axes, result.series(metric, kind, channel=channel), label, color=BLUE, linewidth=width)
 
 
 def _is_floor(reconstruction: pd.Series, forecast: pd.Series) -> bool:
@@ -115,21 +115,21 @@ def _baseline(result: EvaluationResult, metric: str, model: str, channel: str) -
     return series
 
 
-def _plot(axes: Axes, series: pd.Series, label: str, **line: Any) -> None:
+def plot(axes: Axes, series: pd.Series, label: str, **line: Any) -> None:
     """A line through the finite values; a mark where there is only one, for a line needs two."""
     values = series[np.isfinite(series.to_numpy(dtype=float))]
     if not values.empty:
         axes.plot(values.index, values, label=label, **{"marker": "o" if len(values) == 1 else "", **line})
 
 
-def _lead_time_axis(axes: Axes, n_steps: int) -> None:
+def lead_time_axis(axes: Axes, n_steps: int) -> None:
     axes.set_xlabel("lead time [steps]")
     step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10**9) if n_steps <= 8 * s)
     axes.set_xticks([1, *(tick for tick in range(step, n_steps + 1, step) if tick > max(1, step // 2))])
     axes.set_xlim(1 - 0.02 * max(n_steps - 1, 10), n_steps + 0.02 * max(n_steps - 1, 10))
 
 
-def _log_where_wide(axes: Axes) -> None:
+def log_where_wide(axes: Axes) -> None:
     """A logarithmic axis where the curves span more than a factor of thirty, else one from zero."""
     values = np.concatenate([np.ones(0), *(np.asarray(line.get_ydata(), dtype=float) for line in axes.lines)])
     if not values.size or values.min() < 0:
@@ -176,9 +176,9 @@ def draw_band_errors(result: EvaluationResult) -> Figure:
     figure, (axes,) = panels(1, size=SINGLE)
     for line, (metric, band) in zip(_SERIES_LINES, BAND_METRICS.items(), strict=True):
         series = result.series(metric, MEMBER)
-        _plot(axes, series, band, **{**line, "marker": "o" if len(series) == 1 else ""})
-    _lead_time_axis(axes, result.n_steps)
-    _log_where_wide(axes)
+        plot(axes, series, band, **{**line, "marker": "o" if len(series) == 1 else ""})
+    lead_time_axis(axes, result.n_steps)
+    log_where_wide(axes)
     axes.set(title="mean over channels", ylabel="error of the power spectrum")
     figure.legend(loc="outside lower center", ncols=4)
     return figure
@@ -189,19 +189,19 @@ def draw_spread_skill(result: EvaluationResult) -> Figure:
     """Left spread and skill (the error of the mean); right their ratio, calibrated near 1."""
     channel = headline_channel(result, "spread")
     figure, (left, right) = panels(2, size=WIDE)
-    _plot(left, result.series("skill", ENSEMBLE, channel=channel), "skill: error of the mean", color=VERMILION)
-    _plot(left, result.series("spread", ENSEMBLE, channel=channel), "spread", color=BLUE, linestyle=(0, (5, 2)))
+    plot(left, result.series("skill", ENSEMBLE, channel=channel), "skill: error of the mean", color=VERMILION)
+    plot(left, result.series("spread", ENSEMBLE, channel=channel), "spread", color=BLUE, linestyle=(0, (5, 2)))
     name = "mean over channels" if channel == ALL_CHANNELS else channel
     left.set(title=name, ylim=(0, _top(left)), ylabel=with_unit("spread, skill", score_unit(result, "spread", channel)))
     left.legend(loc="best")
     right.axhspan(*_FITTING, color=RULE, alpha=0.5, linewidth=0)
     right.axhline(1.0, color=INK, linewidth=1.0)
     for line, (label, series) in zip(_SERIES_LINES, _ratios(result), strict=False):
-        _plot(right, series, label, **{**line, "marker": "o" if len(series) == 1 else ""})
+        plot(right, series, label, **{**line, "marker": "o" if len(series) == 1 else ""})
     right.set(title="ratio, calibrated in the band", ylabel="spread / skill", ylim=(0, max(1.5, _top(right))))
     right.legend(loc="lower right", ncols=2)
     for axes in (left, right):
-        _lead_time_axis(axes, result.n_steps)
+        lead_time_axis(axes, result.n_steps)
     return figure
 
 

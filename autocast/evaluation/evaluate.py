@@ -14,6 +14,7 @@ import torch
 
 from autocast.evaluation import tables
 from autocast.evaluation.baselines import fitted_trajectories
+from autocast.evaluation.files import write_table
 from autocast.evaluation.forecasters import Forecasts
 from autocast.evaluation.parts import Parts
 from autocast.evaluation.plan import EvaluationData, Plan, make_plan
@@ -210,7 +211,7 @@ def _write(
     if result.latents is not None:
         chosen["latents.csv"] = result.latents.table
     for name, table in chosen.items():
-        tables.write_table(table, out_dir / name)
+        write_table(table, out_dir / name)
         on_event("table_written", {"file": str(out_dir / name)})
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from autocast.evaluation.files import write_text
 
 if TYPE_CHECKING:
     from autocast.metrics.registry import Metric
@@ -46,13 +47,8 @@ def metric_facts(metrics: Iterable[Metric]) -> dict[str, dict[str, Any]]:
 
 def write_record(directory: Path, record: Record) -> Path:
     """Whole or not at all."""
-    file = directory / RECORD_FILE
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        partial.write_text(json.dumps({"format": FORMAT, **vars(record)}, indent=2) + "\n", encoding="utf-8")
-        return partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    text = json.dumps({"format": FORMAT, **vars(record)}, indent=2) + "\n"
+    return write_text(text, directory / RECORD_FILE)
 
 
 def read_record(directory: Path) -> Record | None:

@@ -1,7 +1,6 @@
 """One self-contained `report.html`: first whether the emulator is any good, then everything that says so.
 
-The page asks nothing of any server: style, script, figures and films are inside it, and its content security policy
-forbids the rest.
+Style, script, figures and films are inside it.
 """
 
 from __future__ import annotations
@@ -10,10 +9,18 @@ import base64
 import os
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from autocast.evaluation.html_page import (
+    Sentence,
+    chapters,
+    command_box,
+    document,
+    item,
+    navigation,
+    write_page,
+)
 from autocast.evaluation.inline_svg import inline_svg
 from autocast.evaluation.report_tables import (
     baseline_table,
@@ -33,8 +40,6 @@ LARGEST_REPORT = 10_000_000
 _LARGEST_SVG = 800_000
 _ROOM = 60_000
 """Bytes kept for style, script, headings and links."""
-_POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-_MARKS = {"good": ("✓", "Good"), "warn": ("!", "Mind"), "bad": ("✗", "Bad")}
 _SECTIONS = {
     "scores": "Scores against lead time",
     "spectra": "Spectra",
@@ -42,18 +47,6 @@ _SECTIONS = {
     "latents": "Latents",
     "snapshots": "Snapshots",
 }
-
-
-class Sentence(Protocol):
-    """One sentence of the verdict."""
-
-    @property
-    def text(self) -> str: ...
-
-    @property
-    def mark(self) -> str:
-        """ "good", "warn" or "bad"."""
-        ...
 
 
 class _Budget:
@@ -88,11 +81,7 @@ def write_report(
         path: The page; links to films left out are relative to its directory.
         largest: Bytes of the page, at most.
     """
-    page = _page(result, verdict, figures, videos, path.parent, largest).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(page)
-    return partial.replace(path)
+    return write_page(_page(result, verdict, figures, videos, path.parent, largest), path)
 
 
 def _page(
@@ -118,25 +107,11 @@ def _page(
     if others := [video for video in videos if video is not first]:
         sections.append(("films", "More trajectories", _films(others, directory, budget)))
     sections.append(("provenance", "Provenance", provenance))
-    body = "".join(f'<section id="{key}"><h2>{title}</h2>{content}</section>\n' for key, title, content in sections)
-    return _document(result, f"{opening}{_navigation(sections)}{body}")
+    return _document(result, f"{opening}{navigation(sections)}{chapters(sections)}")
 
 
 def _document(result: EvaluationResult, body: str) -> str:
-    title = f"{result.spec.dataset_name}: evaluation"
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n'
-        f"<style>\n{_asset('report.css')}</style>\n</head>\n<body>\n"
-        f"<header><h1>{escape(title)}</h1>{_facts(result)}</header>\n<main>\n{body}</main>\n"
-        f"<script>\n{_asset('report.js')}</script>\n</body>\n</html>\n"
-    )
-
-
-def _asset(name: str) -> str:
-    return files("autocast.evaluation").joinpath(name).read_text(encoding="utf-8")
+    return document(f"{result.spec.dataset_name}: evaluation", _facts(result), body)
 
 
 def _facts(result: EvaluationResult) -> str:
@@ -148,33 +123,22 @@ def _facts(result: EvaluationResult) -> str:
         forecasts,
         f"{', '.join(spec.channel_names)} on {' × '.join(str(n) for n in spec.grid_shape)} points",
     ]
-    return f'<p class="facts">{escape(" · ".join(facts))}</p>'
+    return " · ".join(facts)
 
 
 def _first_screen(
     verdict: Sequence[Sentence], video: Video | None, headline: Drawing | None, directory: Path, budget: _Budget
 ) -> str:
     """The verdict and the curve that it rests on; beside them a film that is neither the best nor the worst."""
-    sentences = "".join(_sentence(s) for s in verdict) or "<li>There is no verdict: nothing to compare with.</li>"
+    sentences = (
+        "".join(item(s.text, s.mark) for s in verdict) or "<li>There is no verdict: nothing to compare with.</li>"
+    )
     answer = f'<h2 id="verdict">Is it any good?</h2><ul class="verdict">{sentences}</ul>'
     film = (
         "" if video is None else _film(video, directory, budget, caption=f"{video.title}, the median of those filmed")
     )
     curve = "" if headline is None else _grid([_drawing(headline, directory, budget)])
     return f'<section class="first" aria-labelledby="verdict"><div>{answer}{curve}</div>{film}</section>\n'
-
-
-def _sentence(sentence: Sentence) -> str:
-    sign, word = _MARKS[sentence.mark]
-    return (
-        f'<li class="{sentence.mark}"><span class="mark" aria-hidden="true">{sign}</span>'
-        f'<span><span class="unseen">{word}: </span>{escape(sentence.text)}</span></li>'
-    )
-
-
-def _navigation(sections: Sequence[tuple[str, str, str]]) -> str:
-    links = "".join(f'<li><a href="#{key}">{title}</a></li>' for key, title, _ in sections)
-    return f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n'
 
 
 def _film(video: Video, directory: Path, budget: _Budget, caption: str) -> str:
@@ -238,14 +202,7 @@ def _data_uri(path: Path, kind: str) -> str:
 def _provenance(result: EvaluationResult) -> str:
     """The command that repeats the evaluation, what was used, and the configuration."""
     rest = {key: value for key, value in result.provenance.items() if key not in ("command", "config")}
-    content = ""
-    if "command" in result.provenance:
-        command = escape(str(result.provenance["command"]))
-        content += (
-            "<h3>To repeat it</h3>"
-            f'<div class="command"><pre tabindex="0"><code>{command}</code></pre>'
-            '<button type="button" class="copy">Copy</button></div>'
-        )
+    content = command_box(str(result.provenance["command"])) if "command" in result.provenance else ""
     content += provenance_table(rest)
     if "config" in result.provenance:
         config = escape(str(result.provenance["config"]))

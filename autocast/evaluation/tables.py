@@ -1,10 +1,8 @@
-"""Scores as tables, and the tables as files: the same numbers give the same bytes."""
+"""Scores as tables."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -139,16 +137,6 @@ def winkler_table(stream: TermStream, spec: FieldSpec, windows: Windows) -> pd.D
             levels = sorted(zip(interval_levels(stream.n_members), values, strict=True))
             rows += [(level, value, unit, label, channel) for level, value in levels]
     return pd.DataFrame(rows, columns=list(WINKLER_COLUMNS))
-
-
-def write_table(table: pd.DataFrame, file: Path) -> None:
-    """Writes a CSV file, whole or not at all."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        table.to_csv(partial, index=False, float_format="%.9g", na_rep="nan", lineterminator="\n")
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _scores(stream: TermStream) -> Iterable[tuple[Metric, str]]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 NARROWEST_PANEL = 60
 WIDEST_PANEL = 100
 WIDEST_SUBJECT = 40
+NARROWEST_NAME = 16
 
 
 class Screen:
@@ -78,6 +79,23 @@ class Screen:
         width = min(WIDEST_PANEL, self.rich.width)
         self.rich.print(Panel(body, title=Text(title), title_align="left", width=width))
 
+    def table(self, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Columns below their heads; on a terminal that is too narrow they are folded, the last one is not."""
+        if self.plain:
+            self.line("\n".join([title, *(f"  {line}" for line in columns([heads, *rows]))]))
+            return
+        from rich.table import Table
+        from rich.text import Text
+
+        made = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", title=Text(title), title_justify="left")
+        for i, head in enumerate(heads):
+            longest = max((len(row[i]) for row in rows), default=0)
+            least = min(longest, NARROWEST_NAME) if i == 0 else None
+            made.add_column(Text(head), overflow="fold", min_width=least, no_wrap=i == len(heads) - 1)
+        for row in rows:
+            made.add_row(*map(Text, row))
+        self.rich.print(made)
+
     def problems(self, problems: Sequence[Problem]) -> None:
         """All mistakes in one message."""
         self.error(problems_text(problems))
@@ -109,6 +127,12 @@ def aligned(rows: Sequence[tuple[str, str]]) -> list[str]:
     """Rows as lines, the second column aligned."""
     width = max((len(word) for word, _ in rows), default=0)
     return [f"{word:<{width}}   {text}".rstrip() for word, text in rows]
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of as many texts each as lines, all columns aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{text:<{n}}" for text, n in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def problems_text(problems: Sequence[Problem]) -> str:

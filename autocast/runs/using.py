@@ -1,4 +1,4 @@
-"""Commands that make no run: simulate, inspect, forecast, and showing a config."""
+"""Commands that make no run: simulate, inspect, forecast, compare, and showing a config."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from autocast.errors import DataError, LaunchError
+from autocast.errors import ConfigError, DataError, LaunchError
 from autocast.runs.changes import changes
+from autocast.runs.comparing import read_compare
 from autocast.runs.compose import compose, compose_defaults
 from autocast.runs.console import Screen
 from autocast.runs.directory import RunDirectory, UpstreamError, default_output_base, find_run
@@ -140,6 +141,41 @@ def forecast(
         unchecked = ["that the run and these data fit each other: needs torch, done at the start"]
         return _dry(screen, f"forecast  {title}", details, unchecked)
     return _close(screen, f"done  {title}", _call("forecast", screen, request))
+
+
+def compare(
+    runs: Sequence[str],
+    wishes: dict[str, Any],
+    *,
+    against: str | None,
+    output_base: Path | None,
+    json: bool,
+    **places: Any,
+) -> int:
+    """Shows evaluated runs side by side.
+
+    Args:
+        runs: Names of runs, or paths of evaluations.
+        wishes: What is compared: fields of `autocast.evaluation.comparable.Wishes`.
+        against: The run that differences are taken to; None: the best.
+        output_base: Where runs lie.
+        json: Whether one document is printed.
+        places: `out`, `html`, `overwrite` and `dry_run`.
+
+    Raises:
+        ConfigError: They should not be compared, or there is nothing to compare; all that speaks against it.
+        NoSuchRunError: Runs are not there.
+    """
+    if wishes["kind"] not in (None, "member", "mean"):
+        raise ConfigError(f"--kind {wishes['kind']}: there are member and mean")
+    read_environment()
+    screen = Screen(as_json=json)
+    request = read_compare(runs, wishes, output_base or default_output_base(), against=against, **places)
+    outcome = _call("compare", screen, request)
+    if request.dry_run:
+        details = {"runs": ", ".join(contender.label for contender in request.contenders)}
+        return _dry(screen, "compare", {**details, "writes": ", ".join(map(str, request.products))}, ())
+    return _close(screen, outcome.summary["title"], outcome)
 
 
 def _batch_size(run: RunDirectory, kind: str) -> int:

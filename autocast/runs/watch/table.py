@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from autocast.runs.console import duration
+from autocast.runs.console import columns, duration
 from autocast.runs.watch import verdicts
 from autocast.runs.watch.status import StageStatus
 
@@ -38,9 +38,7 @@ def cells(status: StageStatus) -> tuple[str, ...]:
 
 def lines(found: Sequence[StageStatus]) -> list[str]:
     """Headings and one line for each stage, columns aligned."""
-    rows = [HEADINGS, *(cells(status) for status in found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    return ["  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return columns([HEADINGS, *(cells(status) for status in found)])
 
 
 def table(found: Sequence[StageStatus]) -> Table:
