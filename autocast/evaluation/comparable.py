@@ -14,6 +14,7 @@ import pandas as pd
 from autocast.errors import ConfigError
 from autocast.evaluation.record import RECORD_FILE, Record, read_record
 from autocast.evaluation.result import ALL_CHANNELS, ENSEMBLE, MEAN, MEMBER, MODEL
+from autocast.metrics.catalogue import resolve_names
 
 DEFAULT_METRICS = ("vrmse", "crps_fair", "ssr")
 GROWS_BETTER_WITH_MEMBERS = ("crps", "crps_almost_fair", "skill")
@@ -168,12 +169,10 @@ def _unmeasured(each: Evaluated, name: str) -> str:
 
 
 def _resolve(word: str, evaluated: Sequence[Evaluated]) -> list[str]:
-    """A score that was measured, by its name alone; else what the registry says, which takes torch to ask."""
+    """A score, or those of a family."""
     if any(word in each.record.metrics for each in evaluated):
         return [word]
-    from autocast.metrics.registry import resolve_metrics
-
-    return [metric.name for metric in resolve_metrics([word])]
+    return resolve_names([word], of="--metric")
 
 
 def _lacking(evaluated: Sequence[Evaluated], metric: str) -> list[Evaluated]:

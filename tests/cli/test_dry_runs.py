@@ -25,6 +25,7 @@ COMMANDS = [
 
 SIMULATION = ("simulator.grid_shape=[16,16]", "simulator.n_frames=8", "splits={train: 4, valid: 2, test: 2}")
 TRAINING = ("--workdir", "outputs/rd/00", "trainer.max_epochs=1", "model.processor.backbone.width=8")
+EVALUATION = ("eval.metrics=[vrmse]", "eval.n_members=2", "eval.n_steps=2", "eval.video=false")
 ENCODER = ("model.encoder.widths=[4]", "model.encoder.blocks=[1]", "model.encoder.latent_channels=2")
 
 
@@ -64,6 +65,7 @@ TRIES = {
     "autocast forecast": Try(
         "rd/00 --from waves --out f.h5", "rd/00 --from nope --out f.h5", "nope: neither a file", "needs torch"
     ),
+    "autocast compare": Try("rd/00/eval-a rd/00/eval-b --out both --html", "rd/00/eval-a", "at least two runs"),
     "autocast status": Try("rd/00", "--nope", "--nope", reads=True),
     "autocast logs": Try("rd/00", "rd/00 --stage nope", "--stage nope: not in", reads=True),
     "autocast why": Try("rd/00", "rd/00 --kind ae", "--kind ae: not in", reads=True),
@@ -81,7 +83,7 @@ TRIES = {
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with two data sets, a trained run and an autoencoder with a cache in it."""
+    """A directory with two data sets, a trained run with two evaluations and an autoencoder with a cache in it."""
     path = tmp_path_factory.mktemp("workplace")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
@@ -91,6 +93,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree("datasets/waves", "datasets/winds")
         Path("datasets/winds/manifest.json").unlink()
         assert called(patch, "epd --dataset waves", *TRAINING) == 0
+        for name in "ab":
+            assert called(patch, "eval --workdir rd/00", *EVALUATION, f"eval.name={name}") == 0
         trained = called(patch, "ae --dataset waves --workdir outputs/rd/ae trainer.max_epochs=1", *ENCODER)
         assert trained == called(patch, "cache-latents --autoencoder rd/ae") == 0
     return path
