@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from autocast.runs.caches import processor_command
-from autocast.runs.console import Screen, file_size
+from autocast.runs.console import Screen, duration, file_size
+from autocast.runs.directory import RunDirectory
 from autocast.runs.job import Job, Outcome
 from autocast.runs.provenance import command_line
 from autocast.runs.ranks import count_devices
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
     from autocast.data.inspect import DatasetReport
     from autocast.data.latents_manifest import LatentsManifest
     from autocast.data.simulate import SimulationSummary
+    from autocast.evaluation.benchmark import Benchmark
     from autocast.evaluation.comparison import Comparison
+    from autocast.evaluation.cost import Measurement
     from autocast.evaluation.forecast_file import Plan
     from autocast.evaluation.result import EvaluationResult
     from autocast.evaluation.settings import EvaluationSettings
     from autocast.evaluation.verdict import Finding
+    from autocast.runs.using import BenchmarkRequest
     from autocast.training.estimate import Cost
     from autocast.training.fit import FitSummary
     from autocast.training.gate.report import GateReport
@@ -202,7 +206,11 @@ def evaluated(job: Job, result: EvaluationResult, findings: list[Finding], repor
     rows = [(MARKS[finding.mark], finding.text) for finding in findings]
     rows += [("scores", f"{directory / 'metrics.csv'}, {directory / 'rollout_metrics.csv'}"), ("report", str(report))]
     verdict = [{"topic": f.topic, "mark": f.mark, "text": f.text} for f in findings]
-    then = f"open {report}" if result.reconstructs else _forecast_command(job, deterministic=result.deterministic)
+    then = (
+        f"open {report}"
+        if result.reconstructs
+        else _forecast_command(job.directory, job.config, deterministic=result.deterministic)
+    )
     tables = ("metrics.csv", "rollout_metrics.csv", *(("latents.csv",) if result.latents is not None else ()))
     products = [directory / name for name in (*tables, "report.html")]
     return Outcome({"scores": headline(result), "verdict": verdict}, rows, then, products)
@@ -298,6 +306,93 @@ def compared(comparison: Comparison, products: list[Path]) -> Outcome:
 def typed() -> str:
     """The command that was typed, for a shell."""
     return shlex.join(command_line())
+
+
+def measured_run(request: BenchmarkRequest, datamodule: FieldDataModule) -> dict[str, Any]:
+    """Which model a benchmark is of."""
+    record = (
+        request.run.run_record(request.kind, "train") if request.run.run_file(request.kind, "train").is_file() else {}
+    )
+    return {
+        "run": str(request.run.path),
+        "kind": request.kind,
+        "uid": record.get("uid"),
+        "checkpoint": str(request.checkpoint),
+        "data": {"path": str(datamodule.header.path), "split": "test", "digest": datamodule.digest},
+    }
+
+
+def benchmarked(request: BenchmarkRequest, found: Benchmark, files: list[Path]) -> Outcome:
+    """The closing panel of a benchmark."""
+    cost = found.model
+    flops = "too large to count" if cost.flops_per_step is None else f"{_short(cost.flops_per_step)}FLOP a step"
+    sizes = f"{_short(cost.n_parameters)} params, {_short(cost.n_trained)} trained"
+    compiled = " · compiled" if cost.compiled else ""
+    rows = [
+        ("model", f"{request.kind} · {sizes} · {flops}"),
+        ("on", f"{_measured_on(found)}{compiled}"),
+        ("", f"{'batch':>5} {'members':>7} {'steps':>5} {'median':>9} {'spread':>6} {'steps/s':>8} {'memory':>9}"),
+        *((row.what, _measurement(row)) for row in cost.rows),
+        *_beside_simulator(found),
+        ("files", f"{', '.join(file.name for file in files)} in {request.out}"),
+    ]
+    return Outcome(found.to_dict(), rows, _after_benchmark(request, deterministic=found.about["deterministic"]), files)
+
+
+def _measured_on(found: Benchmark) -> str:
+    import torch
+
+    if found.device.type == "cuda":
+        return torch.cuda.get_device_name(found.device)
+    return f"cpu, {_count(torch.get_num_threads(), 'thread')}"
+
+
+def _measurement(row: Measurement) -> str:
+    """A line of the table; spread is the interquartile range over the median."""
+    size = f"{row.batch_size:>5} {row.n_members:>7} {row.n_steps:>5}"
+    if row.seconds is None or row.seconds_q1 is None or row.seconds_q3 is None:
+        return f"{size} {row.status}{': ' if row.detail else ''}{row.detail[:30]}"
+    spread = f"{100 * (row.seconds_q3 - row.seconds_q1) / row.seconds:.0f} %" if row.n_repeats > 1 else "-"
+    memory = file_size(row.peak_memory or 0)
+    return f"{size} {_time(row.seconds):>9} {spread:>6} {row.steps_per_second:>8,.4g} {memory:>9}"
+
+
+def _beside_simulator(found: Benchmark) -> Rows:
+    """What a trajectory costs the simulator, and when training has paid off."""
+    if found.simulator is None:
+        return [("simulator", f"not compared: {found.why_no_simulator}")]
+    name, n_steps, seconds = found.simulator.name, found.model.n_steps, _time(found.simulator.seconds)
+    rows = [("simulator", f"{name} · {seconds} for {_count(n_steps, 'step')} of a trajectory")]
+    if found.pay_off is None:
+        return [*rows, ("speed-up", "not known: no rollout of one member could be measured")]
+    pay_off, training = found.pay_off, sum(found.training_seconds.values())
+    stages = f"training of {' and '.join(found.training_seconds)} took {_time(training)}"
+    rows.append(("speed-up", f"{pay_off.speed_up:.3g} × · one member takes {_time(pay_off.model_seconds)}"))
+    return [*rows, ("paid off", pay_off.verdict), *([("", stages)] if found.training_known else [])]
+
+
+def _after_benchmark(request: BenchmarkRequest, *, deterministic: bool) -> str:
+    run, emulates = request.run, request.kind != "ae"
+    if run.done_record(request.kind, "eval") is None:
+        return f"autocast eval --workdir {run.quoted}"
+    if emulates:
+        return _forecast_command(run, request.config, deterministic=deterministic)
+    return f"open {run.eval_dir() / 'report.html'}"
+
+
+def _time(seconds: float) -> str:
+    """`1.23 ms`, `34.5 s`, `5:52`."""
+    if seconds >= 100:
+        return duration(seconds)
+    for unit, scale in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= scale:
+            return f"{_three_digits(seconds / scale)} {unit}"
+    return f"{_three_digits(seconds / 1e-6)} µs"
+
+
+def _three_digits(value: float) -> str:
+    """`13.0`, `276`"""
+    return f"{value:#.3g}".rstrip(".")
 
 
 def provenance(job: Job) -> dict[str, Any]:
@@ -419,21 +514,21 @@ def _evaluation_command(job: Job) -> str:
     return f"autocast eval --workdir {job.directory.quoted} eval.name={'again' if name is None else f'{name}-again'}"
 
 
-def _forecast_command(job: Job, *, deterministic: bool) -> str:
-    data = shlex.quote(str(job.config["datamodule"]["data_path"]))
+def _forecast_command(run: RunDirectory, config: dict[str, Any], *, deterministic: bool) -> str:
+    data = shlex.quote(str(config["datamodule"]["data_path"]))
     members = "" if deterministic else " --n-members 8"
-    return f"autocast forecast {job.directory.quoted} --from {data}{members} --out forecast.hdf5"
+    return f"autocast forecast {run.quoted} --from {data}{members} --out forecast.hdf5"
 
 
 def _class_name(leaf: dict[str, Any]) -> str:
     return str(leaf.get("_target_", "")).rpartition(".")[2]
 
 
-def _short(n: int) -> str:
-    for unit, scale in (("M", 1e6), ("k", 1e3)):
+def _short(n: float) -> str:
+    for unit, scale in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if n >= scale:
             return f"{n / scale:.3g} {unit}"
-    return str(n)
+    return f"{n:.0f}"
 
 
 def _count(n: int, noun: str, plural: str = "") -> str:

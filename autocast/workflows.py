@@ -23,18 +23,20 @@ from autocast.runs.identity import sha256
 from autocast.runs.job import Job, Outcome
 from autocast.runs.own_keys import read_own, without_own
 from autocast.runs.problems import Problem
+from autocast.runs.spent import training_seconds
 from autocast.signals import StoppedError
-from autocast.starts import Start, load, load_with_digest, open_data, reopen, start
+from autocast.starts import Start, find_simulation, load, load_with_digest, open_data, reopen, start
 
 if TYPE_CHECKING:
     from autocast.data.datamodule import FieldDataModule
     from autocast.emulators import EncoderProcessorDecoder
     from autocast.runs.comparing import CompareRequest
-    from autocast.runs.using import ForecastRequest
+    from autocast.runs.using import BenchmarkRequest, ForecastRequest
     from autocast.training.fit import Recipe
 
 __all__ = [
-    "cache_latents", "check", "compare", "data_digest", "estimate", "evaluate", "forecast", "inspect", "load_model",
+    "benchmark", "cache_latents", "check", "compare", "data_digest", "estimate", "evaluate", "forecast", "inspect",
+    "load_model",
     "preflight", "simulate", "train_autoencoder", "train_epd", "train_processor",
 ]  # fmt: skip
 
@@ -213,6 +215,40 @@ def compare(request: CompareRequest, console: Screen) -> Outcome:
     return panels.compared(comparison, products)
 
 
+def benchmark(request: BenchmarkRequest, console: Screen) -> Outcome:
+    """Measures what a trained model costs, and what the simulator of its data does."""
+    import torch
+
+    from autocast.evaluation.benchmark import Subject, run_benchmark, write_benchmark
+    from autocast.evaluation.cost import CostSettings
+
+    config, device = request.config, torch.device(_device_named(request.device))
+    with recorded_targets_allowed(request.run.recorded_targets(request.kind)):
+        model, datamodule = load(request.checkpoint).to(device), build(config["datamodule"])
+        simulator = find_simulation(datamodule.header.manifest) if request.simulator else "--no-simulator"
+        seconds = training_seconds(request.run, request.kind)
+        subject = Subject(
+            about=panels.measured_run(request, datamodule),
+            simulator=simulator,
+            trains_autoencoder=config.get("autoencoder_checkpoint") is None,
+            training_seconds=seconds,
+            training_known=request.kind in seconds,
+        )
+        names = ("members", "batch_sizes", "n_steps", "seconds", "compile")
+        settings = CostSettings(**{name: getattr(request, name) for name in names})
+        with panels.Progress(console, "measuring") as progress:
+            found = run_benchmark(
+                model,
+                datamodule.split("test"),
+                settings,
+                subject,
+                device=device,
+                progress=progress.update,
+                note=console.note,
+            )
+    return panels.benchmarked(request, found, write_benchmark(found, request.out))
+
+
 def load_model(run: str | Path) -> EncoderProcessorDecoder:
     """The emulator (or autoencoder) of a run directory, `<date>/<run-name>` or checkpoint file, on the CPU.
 
@@ -354,6 +390,18 @@ def _listener(job: Job, progress: panels.Progress) -> Any:
         job.emit(event, **values)
 
     return listen
+
+
+def _device_named(name: str) -> str:
+    """One of "auto", "cpu" and "cuda".
+
+    Raises:
+        ConfigError: It is not on this machine.
+    """
+    device = _device(name)
+    if name == "cuda" and device != "cuda":
+        raise ConfigError("--device cuda: torch finds no GPU on this machine. Accepted here: auto, cpu.")
+    return device
 
 
 def _device(accelerator: str = "auto") -> str:

@@ -72,9 +72,13 @@ class ModelForecaster:
         return sum(seconds for seconds, _ in self.spent.values())
 
     def __call__(self, batch: TrajectoryBatch) -> Iterator[Tensor]:
-        windows = self.model.forecast(
+        return self._timed(self.windows(batch, batch.n_steps), batch.numbers[0])
+
+    def windows(self, batch: TrajectoryBatch, n_steps: int) -> Iterator[Tensor]:
+        """The same windows as a call's, of a rollout of any length and not timed."""
+        return self.model.forecast(
             batch.initial.to(self.device),
-            batch.n_steps,
+            n_steps,
             n_members=self.n_members,
             seed=self.seed,
             trajectory=torch.tensor(batch.numbers),
@@ -83,7 +87,6 @@ class ModelForecaster:
             truth=batch.truth,
             max_rows=self.max_rows,
         )
-        return self._timed(windows, batch.numbers[0])
 
     def forget(self) -> None:
         """What was forecast so far does not count."""

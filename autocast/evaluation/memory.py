@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 import weakref
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +18,9 @@ HOST_BUDGET = 1e9
 """Bytes for the tensors of a model call on a CPU, where larger calls are no faster."""
 GPU_SHARE = 0.5
 """Of a GPU's free memory; the rest is for scores and for what the allocator loses."""
+NO_MEMORY = ("can't allocate memory", "not enough memory", "ALLOC_FAILED")
+"""Of messages of allocators without an error type of their own."""
+CONTROL_GROUP = Path("/sys/fs/cgroup")
 FEW, MORE = 1, 4
 """Rows with which a call is measured."""
 
@@ -46,6 +51,28 @@ def peak_bytes(call: Callable[[], Any], device: torch.device) -> int:
     with _Tally() as tally:
         call()
     return tally.most
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there was no memory left: on a CPU torch has no type of its own for it."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+
+
+def host_memory_left() -> float:
+    """Bytes that this machine has available, of what a control group allows; infinite where nothing tells."""
+    fields = dict(line.split(":", 1) for line in _lines(Path("/proc/meminfo")) if ":" in line)
+    left = 1024.0 * int(fields["MemAvailable"].split()[0]) if "MemAvailable" in fields else math.inf
+    allowed, used = ("".join(_lines(CONTROL_GROUP / name)) for name in ("memory.max", "memory.current"))
+    if not (allowed.isdigit() and used.isdigit()):
+        return left
+    cached = dict(line.split() for line in _lines(CONTROL_GROUP / "memory.stat")).get("inactive_file", "0")
+    return min(left, int(allowed) - int(used) + int(cached))
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.is_file() else []
 
 
 def _budget(device: torch.device) -> float:

@@ -1,7 +1,8 @@
-"""Test trajectories in batches: initial frames, truth, and what is known beside them. All of it stays on the CPU."""
+"""Test trajectories in batches: initial frames, truth, and what is known beside them. All of it starts on the CPU."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,10 @@ class TrajectoryBatch:
     """`(B, K)`"""
     constant_fields: Tensor | None
     """`(B, *S, Cc)`"""
+
+    def to(self, device: torch.device) -> TrajectoryBatch:
+        move = {name: getattr(self, name) for name in ("initial", "truth", "scalars", "constant_fields")}
+        return dataclasses.replace(self, **{name: x.to(device) for name, x in move.items() if x is not None})
 
     @property
     def n_steps(self) -> int:
@@ -86,6 +91,11 @@ class TestTrajectories:
     def opening(self, n_rows: int, n_steps: int) -> TrajectoryBatch:
         """The first trajectory `n_rows` times, and `n_steps` of it to forecast, if it has so many."""
         return self._read([0] * n_rows, min(n_steps, self.lengths[0]))
+
+    def beginning(self, n_rows: int, n_steps: int) -> TrajectoryBatch:
+        """The first trajectories, again from the first one where there are fewer than `n_rows`, and `n_steps` of each
+        to forecast, which may be none."""
+        return self._read([i % self.trajectories.n_trajectories for i in range(n_rows)], n_steps)
 
     def _length(self, i: int) -> int:
         return len(range(0, self.trajectories.n_steps(i), self.stride)) - self.n_steps_input

@@ -1,4 +1,4 @@
-"""Commands that make no run: simulate, inspect, forecast, compare, and showing a config."""
+"""Commands that make no run: simulate, inspect, forecast, benchmark, compare, and showing a config."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from autocast.runs.changes import changes
 from autocast.runs.comparing import read_compare
 from autocast.runs.compose import compose, compose_defaults
 from autocast.runs.console import Screen
-from autocast.runs.directory import RunDirectory, UpstreamError, default_output_base, find_run
+from autocast.runs.directory import EVAL, KINDS, RunDirectory, UpstreamError, default_output_base, find_run
 from autocast.runs.environment import datasets_dir, read_environment
 from autocast.runs.execution import WORKFLOWS
 from autocast.runs.exits import DONE, USAGE
 from autocast.runs.job import Outcome
 from autocast.runs.place import evaluation_place, read_config, saved_config
+from autocast.runs.problems import Problem
 from autocast.runs.provenance import command_line
 from autocast.runs.reopen import reopen
 from autocast.runs.request import Request
@@ -33,6 +34,8 @@ NOTHING_DONE = "nothing was written, nothing was started"
 NOT_THERE = ("datamodule.data_path", "--autoencoder")
 """Subjects whose problem is that there are no data, or no autoencoder: that does not matter to a config that is only
 shown."""
+DEVICES = ("auto", "cpu", "cuda")
+SWITCHES: dict[str, bool | str] = {"auto": "auto", "true": True, "false": False}
 CONFIGS = ("ae", "cache-latents", "processor", "epd", "train-eval", "eval", "simulate")
 """Commands that have a config."""
 
@@ -53,6 +56,29 @@ class ForecastRequest:
     seed: int
     batch_size: int
     """Trajectories at once."""
+
+
+@dataclass(frozen=True)
+class BenchmarkRequest:
+    """What is measured, and where it goes."""
+
+    run: RunDirectory
+    kind: str
+    checkpoint: Path
+    config: dict[str, Any]
+    """Of the run."""
+    out: Path
+    """A directory."""
+    members: tuple[int, ...]
+    batch_sizes: tuple[int, ...]
+    n_steps: int | None
+    """Of a rollout; None: as far as the test data go."""
+    seconds: float
+    device: str
+    """One of `DEVICES`."""
+    compile: bool | str
+    simulator: bool
+    """Whether to compare with it."""
 
 
 def simulate(request: Request, screen: Screen | None = None) -> int:
@@ -176,6 +202,95 @@ def compare(
         details = {"runs": ", ".join(contender.label for contender in request.contenders)}
         return _dry(screen, "compare", {**details, "writes": ", ".join(map(str, request.products))}, ())
     return _close(screen, outcome.summary["title"], outcome)
+
+
+def benchmark(run: str, wanted: dict[str, Any], *, output_base: Path | None, json: bool, dry_run: bool) -> int:
+    """Measures what a trained model costs.
+
+    Args:
+        run: Or a checkpoint in it.
+        wanted: What was typed, by option.
+        output_base: Where runs lie.
+        json: Whether a document is told.
+        dry_run: Whether to say only what would be measured.
+
+    Raises:
+        LaunchError: There is no such run, or nothing in it is trained.
+    """
+    read_environment()
+    screen = Screen(as_json=json)
+    problems = _benchmark_problems(wanted)
+    try:
+        found, kind, checkpoint = _trained(run, output_base or default_output_base())
+    except LaunchError as error:
+        if not problems:
+            raise
+        screen.problems([*problems, Problem(run, str(error))])
+        return USAGE
+    if problems:
+        screen.problems(problems)
+        return USAGE
+    request = BenchmarkRequest(
+        run=found,
+        kind=kind,
+        checkpoint=checkpoint,
+        config=read_config(saved_config(found, kind)),
+        out=wanted["out"] or found.eval_dir(EVAL),
+        members=_numbers(wanted["members"]),
+        batch_sizes=_numbers(wanted["batch_sizes"]),
+        n_steps=wanted["steps"],
+        seconds=wanted["seconds"],
+        device=wanted["device"],
+        compile=SWITCHES[wanted["compile"]],
+        simulator=wanted["simulator"],
+    )
+    if dry_run:
+        names = ("kind", "checkpoint", "members", "batch_sizes", "n_steps", "seconds", "device", "compile", "simulator")
+        details = {name: getattr(request, name) for name in names} | {"data": request.config["datamodule"]["data_path"]}
+        unchecked = ["that the model and its data can be read: needs torch, done at the start"]
+        return _dry(screen, f"benchmark  {found.path} -> {request.out}", details, unchecked)
+    return _close(screen, f"benchmark  {found.path}", _call("benchmark", screen, request))
+
+
+def _trained(name: str, output_base: Path) -> tuple[RunDirectory, str, Path]:
+    """The run, the kind and the checkpoint that a RUN means."""
+    found, file = find_run(name, output_base), Path(name).expanduser()
+    kind = _kind_of_file(found, file) if file.is_file() else found.kind_to_evaluate()
+    if kind is None:
+        what = f"{file} is no checkpoint of it" if file.is_file() else "nothing in it has a checkpoint yet"
+        raise UpstreamError(f"{found.path}: {what}; it has {', '.join(found.kinds())}")
+    return found, kind, file if file.is_file() else found.checkpoint_file(kind)
+
+
+def _kind_of_file(run: RunDirectory, file: Path) -> str | None:
+    """The kind whose checkpoint a file is, from its place in the run directory."""
+    first = file.resolve().relative_to(run.path.resolve()).parts[0]
+    return next((kind for kind, name in KINDS.items() if first in (kind, f"{name}.ckpt")), None)
+
+
+def _benchmark_problems(wanted: dict[str, Any]) -> list[Problem]:
+    problems = [
+        Problem(f"--{name.replace('_', '-')} {wanted[name]}", "whole numbers from 1, with commas between: 1,8")
+        for name in ("members", "batch_sizes")
+        if not _numbers(wanted[name])
+    ]
+    if wanted["steps"] is not None and wanted["steps"] < 1:
+        problems.append(Problem(f"--steps {wanted['steps']}", "at least 1 is needed"))
+    if not wanted["seconds"] > 0:
+        problems.append(Problem(f"--seconds {wanted['seconds']:g}", "more than 0 is needed"))
+    for name, choices in (("device", DEVICES), ("compile", tuple(SWITCHES))):
+        if wanted[name] not in choices:
+            problems.append(Problem(f"--{name} {wanted[name]}", f"no such choice. There are: {', '.join(choices)}"))
+    if wanted["out"] is not None and wanted["out"].is_file():
+        problems.append(Problem(f"--out {wanted['out']}", "a file is there; a directory is wanted"))
+    return problems
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """`1,8`; nothing where that is not what it says."""
+    words = [word.strip() for word in text.split(",")]
+    right = all(word.isascii() and word.isdigit() and int(word) > 0 for word in words)
+    return tuple(sorted({int(word) for word in words})) if right else ()
 
 
 def _batch_size(run: RunDirectory, kind: str) -> int:

@@ -8,11 +8,9 @@ from typing import Any
 import lightning as L
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from autocast.generative.noise import Noise
+from autocast.nn.flops import counting_flops
 from autocast.types import Batch
 
 PEAKS = {
@@ -38,30 +36,14 @@ def count_flops(model: nn.Module, batch: Batch) -> int:
     model.eval()
     first = batch.map(lambda x: x[:1])
     loss: Any = model.loss
-    counter = _Counter()
     try:
-        with torch.no_grad(), torch.compiler.set_stance("force_eager"), sdpa_kernel(SDPBackend.MATH), counter:
+        with counting_flops() as counter:
             loss(first, Noise([(0, 0)]))
     except torch.OutOfMemoryError:
         return 0
     finally:
         model.train(was_training)
     return GRADIENTS * counter.total
-
-
-class _Counter(TorchDispatchMode):
-    """Torch's own counter follows modules as well, which takes gradients."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
-        if count is not None:
-            self.total += count(*args, **(kwargs or {}), out_val=out)
-        return out
 
 
 class Utilisation:
