@@ -22,7 +22,7 @@ import yaml
 import autocast
 from autocast.runs.launch import run
 from autocast.runs.request import Request
-from autocast.runs.using import forecast, inspect, simulate
+from autocast.runs.using import benchmark, forecast, inspect, simulate
 
 pytestmark = pytest.mark.e2e
 
@@ -159,6 +159,35 @@ def test_forecast_streams_to_a_file(trained: Path, dataset: Path, tmp_path: Path
     assert forecast(str(trained), again, output_base=None, overwrite=False, json=False, dry_run=False) == 0
     with h5py.File(tmp_path / "g.hdf5") as h:
         assert h["t0_fields/u"].shape == (12, 5, 16, 16)
+
+
+def test_a_benchmark_measures_a_run_and_leaves_it_alone(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {file: file.stat().st_mtime_ns for file in trained.rglob("*") if file.is_file()}
+    wanted = {"members": "1,2", "batch_sizes": "1,2", "steps": 3, "seconds": 5.0, "device": "cpu", "compile": "false"}
+    words = {**wanted, "simulator": True, "out": None}
+    assert benchmark(str(trained), words, output_base=None, json=False, dry_run=False) == 0
+    told = capsys.readouterr().out
+    for word in ("params", "rollout", "ReactionDiffusion", "paid off", "next"):
+        assert word in told
+    record = json.loads((trained / "eval/benchmark.json").read_text())
+    rows = _rows(trained / "eval/benchmark.csv")
+    assert [row["status"] for row in rows] == [row["status"] for row in record["rows"]]
+    assert {(row["batch_size"], row["n_members"]) for row in rows} == {(b, m) for b in "12" for m in "12"}
+    assert record["training_seconds"].keys() == {"ae", "epd"}
+    assert 0 < record["model"]["n_trained"] < record["model"]["n_parameters"]
+    assert (record["model"]["n_steps"], record["simulator"]["n_frames"]) == (3, 3)
+    for name in ("benchmark.csv", "benchmark.json"):
+        (trained / "eval" / name).unlink()
+    assert {file: file.stat().st_mtime_ns for file in trained.rglob("*") if file.is_file()} == before
+    autoencoder = str(trained / "autoencoder.ckpt")
+    words["out"] = tmp_path / "cost"
+    assert benchmark(autoencoder, words, output_base=None, json=True, dry_run=False) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["kind"], record["reconstructs"], record["simulator"]) == ("ae", True, None)
+    assert record["products"] == [str(tmp_path / "cost" / name) for name in ("benchmark.csv", "benchmark.json")]
+    assert record["model"]["n_trained"] == record["model"]["n_parameters"]
 
 
 def test_forecast_uses_the_checkpoint_that_it_is_given(trained: Path, dataset: Path, tmp_path: Path) -> None:

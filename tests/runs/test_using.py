@@ -63,3 +63,64 @@ def test_a_run_without_an_emulator_cannot_forecast(emulator: RunDirectory):
     emulator.checkpoint_file("epd").unlink()
     with pytest.raises(UpstreamError, match="no emulator that was trained; it has epd"):
         forecast()
+
+
+BENCHMARK = {
+    "members": "8,1,8",
+    "batch_sizes": "4",
+    "steps": None,
+    "seconds": 60.0,
+    "device": "auto",
+    "compile": "auto",
+    "simulator": True,
+    "out": None,
+}
+
+
+def benchmark(run: str = "rd/00", **wanted: Any) -> int:
+    return using.benchmark(run, {**BENCHMARK, **wanted}, output_base=None, json=True, dry_run=False)
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[using.BenchmarkRequest]:
+    """What reaches the workflow."""
+    seen: list[using.BenchmarkRequest] = []
+    module: Any = types.ModuleType("autocast.workflows")
+    module.benchmark = lambda request, console: seen.append(request) or Outcome()
+    monkeypatch.setitem(sys.modules, "autocast.workflows", module)
+    return seen
+
+
+def test_a_benchmark_writes_into_the_run_unless_told_otherwise(emulator: RunDirectory, measured: list):
+    assert benchmark() == benchmark(out=Path("b"), compile="false") == 0
+    first, second = measured
+    assert (first.kind, first.members, first.batch_sizes, first.compile) == ("epd", (1, 8), (4,), "auto")
+    assert (first.out, second.out, second.compile) == (Path("outputs/rd/00/eval"), Path("b"), False)
+
+
+def test_a_benchmark_is_of_the_checkpoint_that_is_named(emulator: RunDirectory, measured: list):
+    emulator.config_file("ae").write_text("model: {}")
+    emulator.checkpoint_file("ae").touch()
+    assert benchmark(str(emulator.checkpoint_file("ae"))) == 0
+    assert (measured[0].kind, measured[0].checkpoint) == ("ae", emulator.checkpoint_file("ae"))
+
+
+def test_all_that_is_wrong_with_a_benchmark_is_told_at_once(
+    emulator: RunDirectory, measured: list, capsys: pytest.CaptureFixture[str]
+):
+    Path("file").touch()
+    wrong = {"members": "1,x", "batch_sizes": "0", "steps": 0, "seconds": float("nan"), "device": "gpu"}
+    assert benchmark("rd/01", **wrong, compile="yes", out=Path("file")) == 2
+    told = capsys.readouterr().err
+    assert "8 problems" in told
+    for words in ("--members 1,x", "--batch-sizes 0", "--steps 0", "--seconds nan", "auto, cpu, cuda", "true, false"):
+        assert words in told
+    assert "--out file" in told
+    assert "no such run: rd/01" in told
+    assert measured == []
+
+
+def test_a_run_without_a_checkpoint_has_no_cost(emulator: RunDirectory):
+    emulator.checkpoint_file("epd").unlink()
+    with pytest.raises(UpstreamError, match="nothing in it has a checkpoint yet; it has epd"):
+        benchmark()
