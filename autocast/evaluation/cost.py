@@ -12,6 +12,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,8 +35,8 @@ MIN_REPEATS = 3
 """That a rollout is cut short for, so that there is a spread; a step has more."""
 N_WARM = 2
 """Calls before the timed ones; with CUDA graphs the second one records."""
-N_MEMORY_WINDOWS = 3
-"""Of a rollout whose memory is measured: it has reached its most."""
+N_FIRST_WINDOWS = 3
+"""Of a rollout: it has taken all the memory that it takes, and later windows are compiled as these."""
 
 Progress = Callable[[int, int], None]
 """Told the measurements that are done and those that there will be."""
@@ -129,6 +130,13 @@ class Clock:
     def is_over(self) -> bool:
         return time.monotonic() >= self._until
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Inside, no time passes."""
+        start = time.monotonic()
+        yield
+        self._until += time.monotonic() - start
+
     def share(self) -> float:
         """Seconds for the next measurement; every call is one."""
         left = max(0.0, self._until - time.monotonic()) / max(self._n_left, 1)
@@ -166,10 +174,10 @@ def measure_model(
     n_steps = _rollout_length(model, source, settings, note)
     bench = _Bench(model, source, device, n_steps)
     flops = _count_flops(bench)
-    compiled = compile_anyway(model, device, settings.compile, bench.try_window, note)
+    bench.compiled = compile_anyway(model, device, settings.compile, bench.try_window, note)
     rows = list(_measure_rows(bench, _sizes(model, settings, note), settings.seconds, progress))
     if any(row.what == ROLLOUT and row.status == MEASURED and row.n_steps < n_steps for row in rows):
-        note(f"rollouts of fewer than {n_steps} steps are cut short to be done in time; more --seconds are more steps.")
+        note(f"rollouts are cut short of {n_steps} steps where time is short; more --seconds are more steps.")
     n_parameters, n_trained = count_parameters(model, trains_autoencoder=trains_autoencoder)
     weights = itertools.chain(model.parameters(), model.buffers())
     return ModelCost(
@@ -178,7 +186,7 @@ def measure_model(
         weight_bytes=sum(x.numel() * x.element_size() for x in weights),
         flops_per_step=flops,
         n_steps=n_steps,
-        compiled=compiled,
+        compiled=bench.compiled,
         rows=tuple(rows),
     )
 
@@ -224,6 +232,7 @@ class _Bench:
         self.model = model
         self.device = device
         self.n_steps = n_steps
+        self.compiled = False
         self._source = source
 
     def batch(self, batch_size: int) -> Any:
@@ -320,7 +329,7 @@ def _filled(bench: _Bench, row: Measurement, clock: Clock, seconds_per_window: f
             n_steps = n_affordable * bench.model.n_steps_output
             row = replace(row, n_steps=n_steps, n_windows=n_affordable)
     try:
-        return _timed(bench, row, share)
+        return _timed(bench, row, share, clock)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -331,21 +340,20 @@ def _filled(bench: _Bench, row: Measurement, clock: Clock, seconds_per_window: f
     return replace(empty, status=OUT_OF_MEMORY, detail=detail)
 
 
-def _timed(bench: _Bench, row: Measurement, seconds: float) -> Measurement:
-    until = time.perf_counter() + seconds
+def _timed(bench: _Bench, row: Measurement, seconds: float, clock: Clock) -> Measurement:
     forecaster, batch = bench.forecaster(row.n_members), bench.batch(row.batch_size)
 
     def call(n_windows: int = row.n_windows) -> None:
         """Windows one by one, as a user streams them."""
         deque(itertools.islice(forecaster.windows(batch, row.n_steps), n_windows), maxlen=0)
 
+    few = functools.partial(call, min(N_FIRST_WINDOWS, row.n_windows))
     with torch.compiler.set_stance("force_eager"):
-        few = min(N_MEMORY_WINDOWS, row.n_windows)
-        peak = peak_bytes(functools.partial(call, few), bench.device)
-    if row.what == STEP:  # a rollout comes after its step, which is warm
-        for _ in range(N_WARM):
-            call()
-    first, median, third = quartiles(taken := time_calls(call, bench.device, until - time.perf_counter()))
+        peak = peak_bytes(few, bench.device)
+    with clock.stopped() if bench.compiled else nullcontext():
+        for _ in range(N_WARM if row.what == STEP or bench.compiled else 0):  # a rollout's step was warm already
+            few()
+    first, median, third = quartiles(taken := time_calls(call, bench.device, seconds))
     return replace(
         row,
         status=MEASURED,

@@ -36,9 +36,12 @@ from autocast.evaluation.cost import (
 )
 from autocast.evaluation.memory import is_out_of_memory
 from autocast.evaluation.payoff import PayOff, Simulation
+from autocast.generative import parametrisations, schedules
 from autocast.generative.samplers import Euler
 from autocast.nn.backbone import Backbone
+from autocast.processors.diffusion import Diffusion
 from autocast.processors.direct import Direct
+from autocast.processors.ensemble import Ensemble
 from autocast.processors.flow_matching import FlowMatching
 from autocast.simulators.kuramoto_sivashinsky import KuramotoSivashinsky
 from autocast.types import FieldSpec
@@ -186,6 +189,25 @@ def test_every_size_has_its_step_and_rollout_of_the_same_members(make_spec):
         assert row.peak_memory > 0
         assert row.steps_per_second == row.batch_size * row.n_members * row.n_steps / row.seconds
     assert {row.n_steps for row in cost.rows if row.what == STEP} == {3}
+
+
+def edm(encoded: Any, backbone: Any) -> Diffusion:
+    return Diffusion(
+        encoded,
+        backbone=backbone,
+        sampler=Euler(3),
+        schedule=schedules.Edm(),
+        parametrisation=parametrisations.Edm(),
+    )
+
+
+@pytest.mark.parametrize("processor", [Direct, Ensemble, flow(2), edm])
+def test_every_kind_of_processor_can_be_measured(make_spec, processor):
+    model = emulator(make_spec(), processor=processor)
+    cost = measure(model)
+    assert {row.status for row in cost.rows} == {MEASURED}
+    assert {row.n_members for row in cost.rows} == ({1} if model.deterministic else {1, 3})
+    assert cost.flops_per_step % model.n_solver_steps == 0
 
 
 def test_memory_grows_with_rows(make_spec):
