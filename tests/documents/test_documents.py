@@ -194,7 +194,8 @@ def test_every_command_line_can_be_parsed(document: Path) -> None:
 
 
 def options_of(command: Any) -> set[str]:
-    return {option for parameter in command.params for option in parameter.opts if option.startswith("-")} - {"--help"}
+    named = {word for parameter in command.params for word in (*parameter.opts, *parameter.secondary_opts)}
+    return {word for word in named if word.startswith("-")} - {"--help"}
 
 
 def command_of_page(page: str) -> Any:
