@@ -50,7 +50,7 @@ def start(
     if explain is not None:
         from autocast.cli.scores import explain_scores
 
-        explain_scores(",".join([explain, *(overrides or ())]).split(","), json=json)
+        explain_scores([explain, *(overrides or ())], json=json)
         return
     from autocast.runs.launch import run
     from autocast.runs.request import Request

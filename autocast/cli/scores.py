@@ -9,14 +9,16 @@ from autocast.metrics.catalogue import Entry, described
 from autocast.runs.console import Screen
 
 
-def explain_scores(names: Sequence[str], *, json: bool) -> None:
-    """Prints the entries of these scores and families, or of `all`.
+def explain_scores(words: Sequence[str], *, json: bool) -> None:
+    """Prints the entries of the scores and families that words name, several with commas between, or of `all`.
+
+    Overrides among the words have nothing to override.
 
     Raises:
         ConfigError: If there is no such score.
     """
     screen = Screen(as_json=json)
-    entries = described(names)
+    entries = described(name for word in words if "=" not in word for name in word.split(","))
     if json:
         extra = [{"unit": entry.unit_text, "average": entry.average} for entry in entries]
         screen.document({"scores": [{**asdict(e), **more} for e, more in zip(entries, extra, strict=True)]})

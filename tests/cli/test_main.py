@@ -222,7 +222,7 @@ def test_scores_are_explained_without_a_run_and_without_torch(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [("ssr,psrmse",), ("ssr", "psrmse"), ("ssr", "psrmse_low,psrmse", "ssr")])
+@pytest.mark.parametrize("words", [("ssr,psrmse",), ("ssr", "psrmse"), ("ssr", "psrmse_low,psrmse", "a.b=[c,d]")])
 def test_several_scores_and_families_are_explained(
     call: Callable[..., int], capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ):
