@@ -50,7 +50,7 @@ def write_comparison_page(comparison: Comparison, drawings: Sequence[Drawing], c
         ("provenance", "Provenance", command_box(command) + _provenance(comparison)),
     ]
     body = f"{opening}{navigation(sections)}{chapters(sections)}"
-    name = f"{comparison.data['name']}: {len(comparison.entries)} runs compared"
+    name = f"{comparison.data['name']}: {sum(entry.n_seeds for entry in comparison.entries)} runs compared"
     return write_page(document(name, subject(comparison), body), path)
 
 
@@ -76,11 +76,16 @@ def _provenance(comparison: Comparison) -> str:
 def _table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of texts that sorts by any of its columns."""
     head = "".join(f'<th scope="col"><button type="button">{escape(text)}</button></th>' for text in heads)
-    body = "".join(
-        f'<tr><th scope="row">{escape(first)}</th>{"".join(f"<td>{escape(text)}</td>" for text in rest)}</tr>'
-        for first, *rest in rows
-    )
+    body = "".join(f'<tr><th scope="row">{escape(first)}</th>{"".join(map(_cell, rest))}</tr>' for first, *rest in rows)
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption, quote=True)}">'
         f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def _cell(text: str) -> str:
+    """A text, with the number that it begins with for sorting."""
+    try:
+        return f'<td data-value="{float(text.split()[0].replace(",", ""))!r}">{escape(text)}</td>'
+    except ValueError:
+        return f"<td>{escape(text)}</td>"

@@ -308,6 +308,8 @@ def test_the_page_asks_for_nothing_and_draws_every_score(comparison, tmp_path, b
     page = write_comparison_page(comparison, drawings, "autocast compare a b", tmp_path / "comparison.html")
     text = page.read_text()
     assert "default-src 'none'" in text
+    assert "toy: 3 runs compared" in text
+    assert '<td data-value="1234567.0">1,234,567</td>' in text
     assert not re.search(r"""(?:src|href)=["'](?!data:|#)|@import|url\((?!#)""", text)
     seen, events = browser.visit(
         page, "[document.querySelectorAll('table').length, document.querySelectorAll('svg').length]"
