@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 NARROWEST_PANEL = 60
 WIDEST_PANEL = 100
 WIDEST_SUBJECT = 40
-NARROWEST_NAME = 16
 
 
 class Screen:
@@ -89,9 +88,7 @@ class Screen:
 
         made = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", title=Text(title), title_justify="left")
         for i, head in enumerate(heads):
-            longest = max((len(row[i]) for row in rows), default=0)
-            least = min(longest, NARROWEST_NAME) if i == 0 else None
-            made.add_column(Text(head), overflow="fold", min_width=least, no_wrap=i == len(heads) - 1)
+            made.add_column(Text(head), overflow="fold", no_wrap=i == len(heads) - 1)
         for row in rows:
             made.add_row(*map(Text, row))
         self.rich.print(made)
