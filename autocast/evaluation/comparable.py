@@ -109,7 +109,7 @@ class Evaluated:
         return rows.sort_values("trajectory").value.to_numpy(dtype=float)
 
     def term(self, name: str, window: str) -> np.ndarray:
-        """A term `(N, C)`, or `(N, C, n_levels)` of coverage, by trajectory."""
+        """A term `(N, C)`, or `(N, C, n)` of a wide one, by trajectory."""
         rows = self.terms[self.terms.window == window]
         levels = [
             column for column in rows.columns if column.startswith(f"{name}_") and column[len(name) + 1 :].isdigit()

@@ -50,9 +50,7 @@ def window_table(streams: Streams, spec: FieldSpec, windows: Windows) -> pd.Data
     rows: list[tuple] = []
     for model, stream in streams.items():
         for metric, kind in _scores(stream):
-            for label, (first, last) in windows.items():
-                if metric.counts_steps and (first, last) != (1, stream.n_steps):
-                    continue
+            for label, first, last in _windows(metric, stream, windows):
                 values = _with_all(stream.in_window(metric, kind, first, last))
                 n = stream.n_trajectories(first, last)
                 for channel, unit, value in zip(_channels(spec), _units(metric, spec), values, strict=True):
@@ -66,7 +64,7 @@ def trajectory_table(streams: Streams, spec: FieldSpec, windows: Windows) -> pd.
     for model, stream in streams.items():
         for metric, kind in _scores(stream):
             unit = _units(metric, spec)[0]
-            for label, (first, last) in windows.items():
+            for label, first, last in _windows(metric, stream, windows):
                 values = stream.by_trajectory(metric, kind, first, last).mean(-1)
                 rows += [(model, metric.name, kind, label, i, unit, value) for i, value in enumerate(values)]
     return pd.DataFrame(rows, columns=list(TRAJECTORY_COLUMNS))
@@ -75,7 +73,7 @@ def trajectory_table(streams: Streams, spec: FieldSpec, windows: Windows) -> pd.
 def term_table(stream: TermStream, spec: FieldSpec, windows: Windows, metrics: Iterable[Metric]) -> pd.DataFrame:
     """What the pooled ones among these scores are made of, so that they can be made of other trajectories too.
 
-    Columns `TERM_COLUMNS` and one for each term; of coverage one for each level, `coverage_0` and on. No rows where no
+    Columns `TERM_COLUMNS` and one for each term; of ranks one for each, `rank_cdf_0` and on. No rows where no
     score is pooled.
     """
     pooled = [metric for metric in metrics if metric.pooled and metric.kinds_of(stream.n_members)]
@@ -137,6 +135,13 @@ def winkler_table(stream: TermStream, spec: FieldSpec, windows: Windows) -> pd.D
             levels = sorted(zip(interval_levels(stream.n_members), values, strict=True))
             rows += [(level, value, unit, label, channel) for level, value in levels]
     return pd.DataFrame(rows, columns=list(WINKLER_COLUMNS))
+
+
+def _windows(metric: Metric, stream: TermStream, windows: Windows) -> Iterable[tuple[str, int, int]]:
+    """Label, first and last lead time; what counts steps does so over the whole rollout alone."""
+    for label, (first, last) in windows.items():
+        if not metric.counts_steps or (first, last) == (1, stream.n_steps):
+            yield label, first, last
 
 
 def _scores(stream: TermStream) -> Iterable[tuple[Metric, str]]:

@@ -163,7 +163,7 @@ def test_one_rollout_of_each_trajectory_feeds_everything(tmp_path, save_rollouts
 def test_the_terms_of_a_pooled_score_give_it(tmp_path):
     evaluate(ToyModel(), make_data(n_frames=[10, 10, 10, 10, 5]), SETTINGS, tmp_path)
     terms = pd.read_csv(tmp_path / "trajectory_terms.csv")
-    assert set(terms.columns) >= {"window", "trajectory", "channel", "ensemble_variance", "mean_mse", "coverage_0"}
+    assert set(terms.columns) >= {"window", "trajectory", "channel", "ensemble_variance", "mean_mse", "rank_cdf_0"}
     means = terms[terms.window == "1"].groupby("channel").mean(numeric_only=True)
     table = pd.read_csv(tmp_path / "metrics.csv").query("model == 'model' and window == '1' and metric == 'ssr'")
     found = np.sqrt(4 / 3 * means.ensemble_variance / means.mean_mse)

@@ -107,7 +107,7 @@ def test_nothing_is_left_when_all_is_done(tmp_path):
     evaluate(ToyModel(), make_data(), KEPT, tmp_path, weights="w")
     assert (tmp_path / ".parts").is_dir()
     forget_parts(tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == {*CSV_FILES, "rollouts.hdf5"}
+    assert {file.name for file in tmp_path.iterdir()} == {*CSV_FILES, "evaluation.json", "rollouts.hdf5"}
 
 
 def test_a_complete_evaluation_is_not_rolled_out_again(tmp_path):
