@@ -203,15 +203,9 @@ def compare(request: CompareRequest, console: Screen) -> Outcome:
     panels.comparison_tables(comparison, console)
     products: list[Path] = []
     if request.out is not None:
-        from autocast.evaluation.comparison_curves import save_curves
-        from autocast.evaluation.comparison_files import write_files
-        from autocast.evaluation.comparison_page import HTML, write_comparison_page
+        from autocast.evaluation.comparison_page import write_comparison  # draws, so it takes matplotlib along
 
-        drawings = save_curves(comparison, request.out)
-        products = [*write_files(comparison, request.out), *(file for d in drawings for file in (d.svg, d.png))]
-        if request.html:
-            page = request.out / HTML
-            products.append(write_comparison_page(comparison, drawings, panels.typed(), page))
+        products = write_comparison(comparison, request.out, panels.typed(), html=request.html)
     return panels.compared(comparison, products)
 
 

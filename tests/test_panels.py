@@ -10,6 +10,7 @@ import pytest
 
 from autocast import panels
 from autocast.evaluation.settings import EvaluationSettings
+from autocast.panels.training import recipe_line
 from autocast.runs.directory import RunDirectory
 
 CONFIG = {
@@ -60,20 +61,20 @@ def test_a_reconstruction_is_compared_with_the_truth_alone(reconstructs: bool, s
 )
 def test_the_length_of_a_training(trainer: dict, said: str):
     config = {**CONFIG, "trainer": {**CONFIG["trainer"], **trainer}}
-    assert panels._recipe(config).split(" · batch")[0] == said
+    assert recipe_line(config).split(" · batch")[0] == said
 
 
 def test_an_unrolled_training_says_so():
     config = {**CONFIG, "datamodule": {**CONFIG["datamodule"], "n_windows": 3}}
-    assert "batch 4 · unrolled over 3 windows · adamw" in panels._recipe(config)
-    assert "unrolled" not in panels._recipe(CONFIG)
+    assert "batch 4 · unrolled over 3 windows · adamw" in recipe_line(config)
+    assert "unrolled" not in recipe_line(CONFIG)
 
 
 def test_only_a_training_that_is_not_sharded_has_averages():
     averaged = {**CONFIG, "callbacks": {"ema": {"decay": 0.99}}}
-    assert "ema 0.99" in panels._recipe(averaged)
+    assert "ema 0.99" in recipe_line(averaged)
     strategy = {"_target_": "autocast.training.sharding.ShardedStrategy"}
-    assert "ema" not in panels._recipe({**averaged, "trainer": {**CONFIG["trainer"], "strategy": strategy}})
+    assert "ema" not in recipe_line({**averaged, "trainer": {**CONFIG["trainer"], "strategy": strategy}})
 
 
 def test_the_next_command_asks_only_an_ensemble_for_members():

@@ -7,6 +7,8 @@ from html import escape
 from pathlib import Path
 
 from autocast.evaluation.comparison import Comparison, ScoreTable
+from autocast.evaluation.comparison_curves import save_curves
+from autocast.evaluation.comparison_files import write_files
 from autocast.evaluation.comparison_text import (
     COST_HEADS,
     cost_cells,
@@ -22,6 +24,13 @@ from autocast.evaluation.inline_svg import inline_svg
 from autocast.evaluation.report_tables import provenance_table
 
 HTML = "comparison.html"
+
+
+def write_comparison(comparison: Comparison, directory: Path, command: str, *, html: bool) -> list[Path]:
+    """Tables and curves of a comparison and, with `html`, the page; see `write_comparison_page` for `command`."""
+    drawings = save_curves(comparison, directory)
+    products = [*write_files(comparison, directory), *(file for each in drawings for file in (each.svg, each.png))]
+    return [*products, write_comparison_page(comparison, drawings, command, directory / HTML)] if html else products
 
 
 def write_comparison_page(comparison: Comparison, drawings: Sequence[Drawing], command: str, path: Path) -> Path:

@@ -1,0 +1,81 @@
+"""Panels of evaluations and forecasts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autocast.panels.words import MARKS, Rows, count, data_line, evaluation_command, forecast_command
+from autocast.runs.console import file_size
+from autocast.runs.job import Job, Outcome
+
+if TYPE_CHECKING:
+    from autocast.data.datamodule import FieldDataModule
+    from autocast.evaluation.forecast_file import Plan
+    from autocast.evaluation.result import EvaluationResult
+    from autocast.evaluation.settings import EvaluationSettings
+    from autocast.evaluation.verdict import Finding
+
+
+def evaluation(model: Any, datamodule: FieldDataModule, settings: EvaluationSettings, device: str) -> Rows:
+    """The opening panel of an evaluation."""
+    n_members = 1 if model.deterministic else settings.n_members
+    length = "to the end" if settings.n_steps is None else f"{settings.n_steps} steps"
+    n, mode = datamodule.split("test").n_trajectories, f" · {settings.rollout}" if settings.rollout else ""
+    return [
+        ("data", data_line(datamodule)),
+        ("rollout", f"{n} test trajectories · {count(n_members, 'member')} · {length} · seed {settings.seed}{mode}"),
+        ("against", "the truth" if model.reconstructs else ", ".join(settings.baselines) or "nothing"),
+        ("on", device),
+    ]
+
+
+def evaluated(job: Job, result: EvaluationResult, findings: list[Finding], report: Path) -> Outcome:
+    """The closing panel of an evaluation: the verdict."""
+    directory = report.parent
+    rows = [(MARKS[finding.mark], finding.text) for finding in findings]
+    rows += [("scores", f"{directory / 'metrics.csv'}, {directory / 'rollout_metrics.csv'}"), ("report", str(report))]
+    verdict = [{"topic": f.topic, "mark": f.mark, "text": f.text} for f in findings]
+    then = (
+        f"open {report}"
+        if result.reconstructs
+        else forecast_command(job.directory, job.config, deterministic=result.deterministic)
+    )
+    tables = ("metrics.csv", "rollout_metrics.csv", *(("latents.csv",) if result.latents is not None else ()))
+    products = [directory / name for name in (*tables, "report.html")]
+    return Outcome({"scores": headline(result), "verdict": verdict}, rows, then, products)
+
+
+def headline(result: EvaluationResult) -> dict[str, float]:
+    """The scores of the whole rollout that stand for it: `test/<metric>`."""
+    table = result.windows
+    if table is None:
+        return {}
+    kinds = ("ensemble", "mean") if result.n_members > 1 else ("member",)
+    rows = table[(table.model == "model") & (table.channel == "all") & (table.window == "all") & table.kind.isin(kinds)]
+    return {f"test/{metric}": float(value) for metric, value in zip(rows.metric, rows.value, strict=True)}
+
+
+def forecasted(plan: Plan, file: Path) -> Outcome:
+    """The closing panel of a forecast."""
+    n = plan.source.n_trajectories
+    ensemble = f"{count(n, 'trajectory', 'trajectories')} × {count(plan.n_members, 'member')} × {plan.n_steps} steps"
+    rows = [("forecast", f"{ensemble} · seed {plan.seed}"), ("file", f"{file}  {file_size(file.stat().st_size)}")]
+    figures = {"n_trajectories": n, "n_members": plan.n_members, "n_steps": plan.n_steps, "file": str(file)}
+    return Outcome(figures, rows, "", [file])
+
+
+def provenance(job: Job) -> dict[str, Any]:
+    """What a report says of where its figures come from."""
+    import yaml
+
+    evaluated, kind = job.directory.run_record(job.kind, job.stage), job.kind
+    trained = job.directory.run_record(kind, "train") if job.directory.run_file(kind, "train").is_file() else {}
+    run = {"directory": str(job.directory.path), "kind": kind, "uid": trained.get("uid", "not recorded")}
+    versions = evaluated["packages"]
+    return {
+        "command": evaluation_command(job),
+        "config": yaml.safe_dump(job.config, sort_keys=False),
+        "run": run,
+        "versions": versions,
+    }
