@@ -1,4 +1,4 @@
-"""How far a training is, how long it is to be, and what is left of it."""
+"""How far a training or an evaluation is, how long it is to be, and what is left of it."""
 
 from __future__ import annotations
 
@@ -18,27 +18,32 @@ N_TIMED = 3
 
 @dataclass(frozen=True)
 class Progress:
-    """Epochs and optimiser steps done, and how many there are to be; None where nothing says so."""
+    """Epochs and steps done, or trajectories scored, and how many there are to be; None where nothing says so."""
 
     epoch: int | None = None
     n_epochs: int | None = None
     step: int | None = None
     n_steps: int | None = None
+    trajectory: int | None = None
+    n_trajectories: int | None = None
     left: float | None = None
     """Seconds until the end, if it goes on as it went."""
 
     @property
     def fraction(self) -> float | None:
-        shares = [done / n for done, n in ((self.epoch, self.n_epochs), (self.step, self.n_steps)) if n and done]
+        counts = (self.epoch, self.n_epochs), (self.step, self.n_steps), (self.trajectory, self.n_trajectories)
+        shares = [done / n for done, n in counts if n and done]
         return min(1.0, max(shares)) if shares else None
 
     @property
     def text(self) -> str:
         """`epoch 31/50  62 %`."""
-        if self.epoch is None and self.step is None:
+        if self.epoch is None and self.step is None and self.trajectory is None:
             return "-"
         word, done, n = ("epoch", self.epoch, self.n_epochs)
-        if not done or (self.n_steps and not self.n_epochs):
+        if self.trajectory is not None:
+            word, done, n = ("trajectory", self.trajectory, self.n_trajectories)
+        elif not done or (self.n_steps and not self.n_epochs):
             word, done, n = ("step", self.step, self.n_steps)
         total = f"/{n}" if n else ""
         share = f"  {100 * self.fraction:.0f} %" if self.fraction is not None else ""
@@ -46,9 +51,9 @@ class Progress:
 
 
 def progress(directory: RunDirectory, kind: str, stage: str, journal: Journal, now: float) -> Progress:
-    """Of a training; an evaluation leaves no word of how far it is."""
+    """Of a training, or of an evaluation that has scored a batch."""
     if stage != TRAIN:
-        return Progress()
+        return _scored(journal, now)
     said = [event for event in journal.events if event["event"] in ("epoch", "checkpoint", "resumed")]
     if not said:
         return Progress()
@@ -57,7 +62,20 @@ def progress(directory: RunDirectory, kind: str, stage: str, journal: Journal, n
     epochs = [event for event in said if event["event"] == "epoch"][-N_TIMED:]
     left = _left(epochs, n_epochs, n_steps)
     since = now - epochs[-1]["time"] if epochs else 0.0
-    return Progress(epoch, n_epochs, step, n_steps, None if left is None else max(0.0, left - since))
+    return Progress(epoch, n_epochs, step, n_steps, left=None if left is None else max(0.0, left - since))
+
+
+def _scored(journal: Journal, now: float) -> Progress:
+    scored = [event for event in journal.events if event["event"] == "scored"]
+    if not scored:
+        return Progress()
+    done, n = scored[-1]["step"], scored[-1]["n_trajectories"]
+    started = max((event["time"] for event in journal.events if event["event"] == "started"), default=0.0)
+    timed = [event for event in scored if event["time"] >= started]
+    if not timed or timed[0]["step"] == done:
+        return Progress(trajectory=done, n_trajectories=n)
+    pace = (timed[-1]["time"] - timed[0]["time"]) / (done - timed[0]["step"])
+    return Progress(trajectory=done, n_trajectories=n, left=max(0.0, (n - done) * pace - (now - timed[-1]["time"])))
 
 
 def length(directory: RunDirectory, kind: str) -> tuple[int | None, int | None]:

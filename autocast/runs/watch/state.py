@@ -42,6 +42,6 @@ class StageStatus:
     @property
     def document(self) -> dict[str, Any]:
         own = ("state", "why", "job_id", "attempt", "max_attempts", "elapsed", "limit", "left", "since")
-        far = ("epoch", "n_epochs", "step", "n_steps", "fraction")
+        far = ("epoch", "n_epochs", "step", "n_steps", "trajectory", "n_trajectories", "fraction")
         values = {name: getattr(self, name) for name in own}
         return {**self.stage.place, **values, **{name: getattr(self.progress, name) for name in far}}

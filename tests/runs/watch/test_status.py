@@ -238,6 +238,17 @@ def test_progress_and_what_is_left(
     assert (found.elapsed, found.limit, found.attempt, found.max_attempts) == (1900.0, 3600.0, 1, 6)
 
 
+def test_the_progress_of_an_evaluation(
+    stage_with: Callable[..., Stage], job: Callable[..., Any], scheduler_with: Callable[..., Any]
+):
+    scored = [("scored", {"step": n, "n_trajectories": 40}) for n in (8, 16)]
+    stage = stage_with(*SENT, started(), *scored, stage="eval")
+    (found,) = statuses([stage], scheduler_with(job("12", "RUNNING")))
+    assert found.progress.text == "trajectory 16/40  40 %"
+    assert found.left == pytest.approx(24 / 8 * 60 - 60, abs=5)
+    assert (found.document["trajectory"], found.document["n_trajectories"]) == (16, 40)
+
+
 def test_attempts_are_counted_over_resubmissions(
     stage_with: Callable[..., Stage], job: Callable[..., Any], scheduler_with: Callable[..., Any]
 ):
