@@ -73,7 +73,8 @@ _FITTING = (0.8, 1.25)
 def draw_scores(result: EvaluationResult, metric: str) -> Figure:
     """One score against lead time: one member, the mean (or the whole ensemble), and the baselines.
 
-    The average of the channels, or a panel for each of the first few where their units differ.
+    The average of the channels, or a panel for each of the first few where their units differ. Behind the model's lines
+    are 95 % intervals over trajectories.
     """
     channels = headline_channels(result, metric)[:MOST_CHANNELS]
     figure, all_axes = panels(len(channels), size=SINGLE if len(channels) == 1 else WIDE)
@@ -99,6 +100,7 @@ def _draw_score_lines(axes: Axes, result: EvaluationResult, metric: str, channel
         (ENSEMBLE, f"{result.n_members} members", 2.8),
     ):
         plot(axes, result.series(metric, kind, channel=channel), label, color=BLUE, linewidth=width)
+        shade(axes, result.bounds(metric, kind, channel=channel), color=BLUE)
 
 
 def _is_floor(reconstruction: pd.Series, forecast: pd.Series) -> bool:
@@ -113,6 +115,13 @@ def _baseline(result: EvaluationResult, metric: str, model: str, channel: str) -
         if not series.empty:
             break
     return series
+
+
+def shade(axes: Axes, bounds: pd.DataFrame, color: str) -> None:
+    """The 95 % interval over trajectories behind a line; nothing where it is not known."""
+    known = bounds.dropna()
+    if not known.empty:
+        axes.fill_between(known.index, known["low"], known["high"], color=color, alpha=0.18, linewidth=0)
 
 
 def plot(axes: Axes, series: pd.Series, label: str, **line: Any) -> None:

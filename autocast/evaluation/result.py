@@ -28,7 +28,7 @@ ALL_CHANNELS = "all"
 """Value of the column `channel` in the rows that average the channels."""
 
 LATENT_COLUMNS = ("channel", "mean", "std", "rms_increment", "minimum", "maximum", "saturated", "active")
-SCORE_COLUMNS = ("model", "metric", "kind", "lead_time", "channel", "unit", "value")
+SCORE_COLUMNS = ("model", "metric", "kind", "lead_time", "channel", "unit", "value", "low", "high")
 COVERAGE_COLUMNS = ("level", "coverage", "window", "channel")
 RANK_COLUMNS = ("first_rank", "last_rank", "share", "expected", "window", "channel")
 WINKLER_COLUMNS = ("level", "value", "unit", "window", "channel")
@@ -152,6 +152,12 @@ class EvaluationResult:
         s = self.scores
         rows = s[(s.metric == metric) & (s.kind == kind) & (s.model == model) & (s.channel == channel)]
         return rows.set_index("lead_time")["value"].sort_index()
+
+    def bounds(self, metric: str, kind: str = MEMBER, model: str = MODEL, channel: str = ALL_CHANNELS) -> pd.DataFrame:
+        """Columns `low` and `high` of the 95 % interval over trajectories, indexed as `series`."""
+        s = self.scores
+        rows = s[(s.metric == metric) & (s.kind == kind) & (s.model == model) & (s.channel == channel)]
+        return rows.set_index("lead_time")[["low", "high"]].sort_index()
 
     @property
     def median_example(self) -> Example | None:

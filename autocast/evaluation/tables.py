@@ -21,7 +21,7 @@ from autocast.metrics.registry import METRICS, Metric
 from autocast.metrics.streams import TermStream
 from autocast.types import FieldSpec
 
-WINDOW_COLUMNS = ("model", "metric", "kind", "window", "channel", "unit", "value", "n_trajectories")
+WINDOW_COLUMNS = ("model", "metric", "kind", "window", "channel", "unit", "value", "low", "high", "n_trajectories")
 TRAJECTORY_COLUMNS = ("model", "metric", "kind", "window", "trajectory", "unit", "value")
 TERM_COLUMNS = ("window", "trajectory", "channel")
 """Of the table of terms, before those of the terms themselves."""
@@ -40,8 +40,10 @@ def lead_time_table(streams: Streams, spec: FieldSpec) -> pd.DataFrame:
             if metric.counts_steps:
                 continue
             values = _with_all(stream.by_lead_time(metric, kind))
-            for channel, unit, column in zip(_channels(spec), _units(metric, spec), values.T, strict=True):
-                rows += [(model, metric.name, kind, lead, channel, unit, v) for lead, v in enumerate(column, start=1)]
+            columns = (array.T for array in (values, *stream.bounds_by_lead_time(metric, kind)))
+            for channel, unit, *of_channel in zip(_channels(spec), _units(metric, spec), *columns, strict=True):
+                numbers = enumerate(zip(*of_channel, strict=True), start=1)
+                rows += [(model, metric.name, kind, lead, channel, unit, *each) for lead, each in numbers]
     return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
 
 
@@ -52,9 +54,9 @@ def window_table(streams: Streams, spec: FieldSpec, windows: Windows) -> pd.Data
         for metric, kind in _scores(stream):
             for label, first, last in _windows(metric, stream, windows):
                 values = _with_all(stream.in_window(metric, kind, first, last))
-                n = stream.n_trajectories(first, last)
-                for channel, unit, value in zip(_channels(spec), _units(metric, spec), values, strict=True):
-                    rows.append((model, metric.name, kind, label, channel, unit, value, n))
+                bounds, n = stream.bounds_in_window(metric, kind, first, last), stream.n_trajectories(first, last)
+                for channel, unit, *numbers in zip(_channels(spec), _units(metric, spec), values, *bounds, strict=True):
+                    rows.append((model, metric.name, kind, label, channel, unit, *numbers, n))
     return pd.DataFrame(rows, columns=list(WINDOW_COLUMNS))
 
 

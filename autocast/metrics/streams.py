@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from autocast.metrics.bootstrap import bootstrap
 from autocast.metrics.catalogue import BANDS
 from autocast.metrics.probabilistic import coverage_of_ranks, rank_shares
 from autocast.metrics.registry import Metric
 from autocast.metrics.spectral import Grid, band_shells
 from autocast.metrics.terms import TERMS, WIDE_TERMS, Window
+
+N_RESAMPLES = 1000
+BLOCK_NUMBERS = 2**24
+"""Numbers that an interval is resampled from at once."""
+
+Bounds = tuple[np.ndarray, np.ndarray]
+"""Low and high; nan where fewer than two trajectories reach, or too few for every draw to have one."""
 
 
 class TermStream:
@@ -95,6 +104,18 @@ class TermStream:
         leads = slice(first - 1, last)
         return self._average(self._term(name, leads), leads, axes=(1,))
 
+    def bounds_by_lead_time(self, metric: Metric, kind: str) -> Bounds:
+        """Of a score at every lead time: `(L, 1 + C)` each, the mean over channels first."""
+        n_block = max(1, BLOCK_NUMBERS // (N_RESAMPLES * self._values[0, 0].size))
+        starts = range(0, self.n_steps, n_block)
+        blocks = [self._bounds(metric, kind, slice(start, start + n_block), axes=()) for start in starts]
+        low, high = (np.concatenate(bound) for bound in zip(*blocks, strict=True))
+        return low, high
+
+    def bounds_in_window(self, metric: Metric, kind: str, first: int, last: int) -> Bounds:
+        """Of a score over lead times `first ... last`: `(1 + C,)` each, the mean over channels first."""
+        return self._bounds(metric, kind, slice(first - 1, last), axes=(1,))
+
     def coverage(self, first: int, last: int) -> np.ndarray:
         """Share of points in each central interval over lead times `first ... last`: `(C, n_levels)`."""
         return coverage_of_ranks(self._wide("rank_cdf", first, last), self.n_members)
@@ -125,6 +146,32 @@ class TermStream:
                 terms = {term: self._average(values, leads, axes) for term, values in terms.items()}
             score = metric.compute({**terms, **numbers})
             return score if metric.pooled else self._average(score, leads, axes)
+
+    def _bounds(self, metric: Metric, kind: str, leads: slice, axes: tuple[int, ...]) -> Bounds:
+        """Of the 95 % interval over trajectories, which are resampled with all of their lead times."""
+        terms = {term: self._term(name, leads) for term, name in metric.terms_of(kind).items()}
+        numbers = {"n_members": self.n_members, "n_points": prod(self.grid.shape)}
+        scored = self.counted[:, leads].astype(float)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            if metric.counts_steps:
+                steps = metric.compute({**terms, **numbers, "counted": self.counted[:, leads]})
+                counts = np.asarray(scored.any(1), float)
+                terms = {"score": np.where(counts[:, None] > 0, steps, 0.0)}
+            else:
+                terms = terms if metric.pooled else {"score": metric.compute({**terms, **numbers})}
+                terms = {term: _masked(values, scored).sum(axes) for term, values in terms.items()}
+                counts = scored.sum(axes)
+
+            def formula(count: Any, *sums: Any) -> np.ndarray:
+                known = {term: _over(total, count) for term, total in zip(terms, sums, strict=True)}
+                score = metric.compute({**known, **numbers}) if metric.pooled else known["score"]
+                return np.concatenate([score.mean(-1, keepdims=True), score], axis=-1)
+
+            if len(scored) < 2:
+                nothing = np.full_like(formula(counts[0], *(values[0] for values in terms.values())), np.nan)
+                return nothing, nothing
+            found = bootstrap(formula, counts, *terms.values(), n_resamples=N_RESAMPLES)
+        return found.low, found.high
 
     def _of_scored(self, score: np.ndarray, leads: slice, axes: tuple[int, ...]) -> np.ndarray:
         """A score of whole trajectories, `(N, C)`, or its mean over those that were scored."""
@@ -188,6 +235,16 @@ class SpectrumStream:
 def _measurable(metric: Metric, n_members: int, grid: Grid) -> bool:
     _, _, band = metric.name.rpartition("_")
     return bool(metric.kinds_of(n_members)) and (band not in BANDS or band in band_shells(grid.n_shells))
+
+
+def _masked(values: np.ndarray, scored: np.ndarray) -> np.ndarray:
+    """`(N, L, ...)` with zeros where nothing was scored."""
+    return np.where(scored.reshape(*scored.shape, *[1] * (values.ndim - 2)) > 0, values, 0.0)
+
+
+def _over(total: np.ndarray, count: Any) -> np.ndarray:
+    """`(..., *any)` over `(...)`"""
+    return total / np.reshape(count, (*np.shape(count), *[1] * (total.ndim - np.ndim(count))))
 
 
 def _with_values(name: str, term: Tensor) -> Tensor:

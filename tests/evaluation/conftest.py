@@ -64,7 +64,7 @@ def toy_scores(spec: FieldSpec, n_steps: int, n_members: int) -> pd.DataFrame:
     if n_members > 1:
         kinds += [(MODEL, metric, ENSEMBLE) for metric in ("crps_fair", "spread", "skill", "ssr")]
     rows = [
-        (model, metric, kind, lead, channel, UNITS.get(channel, ""), 0.1 * lead + 0.01 * i)
+        (model, metric, kind, lead, channel, UNITS.get(channel, ""), 0.1 * lead + 0.01 * i, 0.09 * lead, 0.12 * lead)
         for i, (model, metric, kind) in enumerate(kinds)
         for lead in range(1, n_steps + 1)
         for channel in (ALL_CHANNELS, *spec.channel_names)

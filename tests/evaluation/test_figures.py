@@ -164,3 +164,14 @@ def test_steps_are_spread_evenly_with_both_ends(n, most):
     assert steps[0] == 0
     assert steps[-1] == n - 1
     assert len(steps) == min(n, most)
+
+
+def test_intervals_lie_behind_the_models_lines(make_result):
+    result = make_result(channels=("u", "v"))
+    figure = draw_scores(result, "vrmse")
+    (axes,) = figure.axes
+    shades = axes.collections
+    assert len(shades) == 2  # one member, and the mean
+    bounds = result.bounds("vrmse", "mean")
+    heights = shades[1].get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (bounds.low.min(), bounds.high.max())

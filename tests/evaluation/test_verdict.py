@@ -26,7 +26,7 @@ def make_result(vrmse, *, n_members=8, ssr=0.9, floor=0.02, **baselines):
         (*key, lead, "all", "1", v) for key, values in curves.items() for lead, v in zip(LEADS, values, strict=True)
     ]
     order = ["model", "metric", "kind", "lead_time", "channel", "unit", "value"]
-    scores = pd.DataFrame(rows, columns=order)[list(SCORE_COLUMNS)]
+    scores = pd.DataFrame(rows, columns=order).reindex(columns=list(SCORE_COLUMNS))
     timing = {"seconds_per_step_and_member": 0.0131, "device": "cpu", "compiled": False}
     return EvaluationResult(SPEC, scores, n_members, 8, 10, provenance={"timing": timing})
 
