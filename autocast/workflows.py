@@ -125,7 +125,7 @@ def evaluate(job: Job) -> Outcome:
             directory,
             _listener(job, progress),
             device=device,
-            weights=sha256(checkpoint),
+            identity={"weights": sha256(checkpoint), "model": job.config["model"]},
             sharing=Sharing(opening, other_devices(settings.devices, device)) if settings.devices > 1 else None,
         )
     result.provenance.update(panels.provenance(job))

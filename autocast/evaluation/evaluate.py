@@ -45,7 +45,7 @@ def evaluate(
     on_event: OnEvent = _ignore,
     *,
     device: str | torch.device = "cpu",
-    weights: str = "",
+    identity: Mapping[str, Any] | None = None,
     sharing: Sharing | None = None,
 ) -> EvaluationResult:
     """Scores a model on every trajectory of the test split, and writes the tables into `out_dir`.
@@ -63,9 +63,9 @@ def evaluate(
         on_event: Told of "evaluation_started", "progress" (steps done and in all), "scored" (trajectories that are kept
             in parts), "note" and "table_written".
         device: Of the model.
-        weights: What identifies those of the model. With it `out_dir` keeps parts of what is done, with which another
-            call goes on, until `forget_parts`.
-        sharing: Devices that take a share of the trajectories, each in a process of its own; wants `weights`.
+        identity: Plain values that tell the model from others: its weights and settings. With it `out_dir` keeps parts
+            of what is done, with which another call goes on, until `forget_parts`.
+        sharing: Devices that take a share of the trajectories, each in a process of its own; wants `identity`.
 
     Raises:
         ConfigError: Forecasts are to be compiled, and there is no compiler.
@@ -81,7 +81,7 @@ def evaluate(
         on_event("note", {"text": text})
     on_event("evaluation_started", plan.sizes)
     work = Work(model, datamodule, plan, device, on_event)
-    parts = Parts(out_dir / PARTS_DIR, _identity(plan, datamodule, weights, device)) if weights else None
+    parts = Parts(out_dir / PARTS_DIR, _identity(plan, datamodule, identity, device)) if identity else None
     with ExitStack() as stack:
         if settings.save_rollouts:
             work.watch("rollouts", stack.enter_context(_recorder(plan, out_dir, parts)))
@@ -117,12 +117,12 @@ def forget_parts(out_dir: Path) -> None:
     shutil.rmtree(out_dir / PARTS_DIR, ignore_errors=True)
 
 
-def _identity(plan: Plan, datamodule: EvaluationData, weights: str, device: torch.device) -> dict[str, Any]:
+def _identity(plan: Plan, datamodule: EvaluationData, model: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
     """All that scores depend on; how the work is cut into batches and calls is not among it."""
     free = ("name", "batch_size", "max_rows", "memory_limit", "devices", "video", "fps")
     settings = {key: value for key, value in dataclasses.asdict(plan.settings).items() if key not in free}
     return {
-        "weights": weights,
+        "model": model,
         "data": datamodule.digest,
         "lengths": plan.lengths,
         "n_steps_input": plan.test.n_steps_input,

@@ -9,6 +9,7 @@ import pytest
 from autocast.evaluation.evaluate import evaluate, forget_parts
 from tests.evaluation.test_evaluate import CSV_FILES, SETTINGS, ToyModel, make_data
 
+WEIGHTS = {"weights": "w"}
 KEPT = dataclasses.replace(SETTINGS, save_rollouts=True)
 
 
@@ -28,7 +29,15 @@ def stop_after(n_steps):
 
 def interrupted(tmp_path, n_steps, settings=KEPT, model=None, **options):
     with pytest.raises(Killed):
-        evaluate(model or ToyModel(), make_data(), settings, tmp_path, stop_after(n_steps), weights="w", **options)
+        evaluate(
+            model or ToyModel(),
+            make_data(),
+            settings,
+            tmp_path,
+            stop_after(n_steps),
+            identity=WEIGHTS,
+            **options,
+        )
 
 
 def rollouts(directory):
@@ -48,7 +57,7 @@ def test_goes_on_behind_the_last_batch(tmp_path, n_steps, redone):
         KEPT,
         tmp_path / "cut",
         lambda event, values: notes.append(values.get("text")) if event == "note" else None,
-        weights="w",
+        identity=WEIGHTS,
     )
     assert sorted(set(model.calls)) == redone
     assert notes == ([f"goes on after {5 - len(redone)} of 5 trajectories"] if len(redone) < 5 else [])
@@ -63,7 +72,7 @@ def test_pictures_are_of_the_trajectories_of_both_calls(tmp_path):
     settings = dataclasses.replace(KEPT, batch_indices=(0, 1))
     whole = evaluate(ToyModel(), make_data(), settings, tmp_path / "whole")
     interrupted(tmp_path / "cut", 120, settings)
-    cut = evaluate(ToyModel(), make_data(), settings, tmp_path / "cut", weights="w")
+    cut = evaluate(ToyModel(), make_data(), settings, tmp_path / "cut", identity=WEIGHTS)
     assert [each.trajectory for each in cut.examples] == [0, 1, 2, 3]
     for a, b in zip(whole.examples, cut.examples, strict=True):
         assert (a.scalars, a.score) == (b.scalars, b.score)
@@ -76,22 +85,22 @@ def test_pictures_are_of_the_trajectories_of_both_calls(tmp_path):
 def test_other_settings_start_anew(tmp_path, change):
     interrupted(tmp_path, 120)
     model = ToyModel()
-    evaluate(model, make_data(), dataclasses.replace(KEPT, **change), tmp_path, weights="w")
+    evaluate(model, make_data(), dataclasses.replace(KEPT, **change), tmp_path, identity=WEIGHTS)
     assert set(model.calls) == {0, 1, 2, 3, 4}
 
 
 def test_other_weights_start_anew(tmp_path):
     interrupted(tmp_path, 120)
     model = ToyModel()
-    evaluate(model, make_data(), KEPT, tmp_path, weights="others")
+    evaluate(model, make_data(), KEPT, tmp_path, identity={"weights": "others"})
     assert set(model.calls) == {0, 1, 2, 3, 4}
 
 
 def test_rollouts_that_are_gone_are_made_again(tmp_path):
-    evaluate(ToyModel(), make_data(), KEPT, tmp_path, weights="w")
+    evaluate(ToyModel(), make_data(), KEPT, tmp_path, identity=WEIGHTS)
     before = rollouts(tmp_path)
     (tmp_path / "rollouts.hdf5").unlink()
-    evaluate(ToyModel(), make_data(), KEPT, tmp_path, weights="w")
+    evaluate(ToyModel(), make_data(), KEPT, tmp_path, identity=WEIGHTS)
     assert all(np.array_equal(before[name], after) for name, after in rollouts(tmp_path).items())
 
 
@@ -99,12 +108,12 @@ def test_another_batch_size_goes_on(tmp_path):
     """As after running out of memory."""
     interrupted(tmp_path, 120)
     model = ToyModel()
-    evaluate(model, make_data(), dataclasses.replace(KEPT, batch_size=1), tmp_path, weights="w")
+    evaluate(model, make_data(), dataclasses.replace(KEPT, batch_size=1), tmp_path, identity=WEIGHTS)
     assert set(model.calls) == {2, 3, 4}
 
 
 def test_nothing_is_left_when_all_is_done(tmp_path):
-    evaluate(ToyModel(), make_data(), KEPT, tmp_path, weights="w")
+    evaluate(ToyModel(), make_data(), KEPT, tmp_path, identity=WEIGHTS)
     assert (tmp_path / ".parts").is_dir()
     forget_parts(tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {*CSV_FILES, "evaluation.json", "rollouts.hdf5"}
@@ -112,8 +121,8 @@ def test_nothing_is_left_when_all_is_done(tmp_path):
 
 def test_a_complete_evaluation_is_not_rolled_out_again(tmp_path):
     """When what failed came after it, as drawing does."""
-    evaluate(ToyModel(), make_data(), KEPT, tmp_path, weights="w")
+    evaluate(ToyModel(), make_data(), KEPT, tmp_path, identity=WEIGHTS)
     model, before = ToyModel(), rollouts(tmp_path)
-    evaluate(model, make_data(), KEPT, tmp_path, weights="w")
+    evaluate(model, make_data(), KEPT, tmp_path, identity=WEIGHTS)
     assert model.calls == []
     assert all(np.array_equal(before[name], after) for name, after in rollouts(tmp_path).items())

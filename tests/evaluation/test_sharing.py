@@ -35,7 +35,7 @@ def opening(kind=ToyModel):
 
 def shared(directory, settings=SETTINGS, kind=ToyModel, n=2, on_event=lambda *_: None):
     sharing = Sharing(functools.partial(opening, kind), ("cpu",) * (n - 1))
-    return evaluate(ToyModel(), make_data(), settings, directory, on_event, weights="w", sharing=sharing)
+    return evaluate(ToyModel(), make_data(), settings, directory, on_event, identity={"weights": "w"}, sharing=sharing)
 
 
 def test_several_processes_evaluate_as_one(tmp_path):
@@ -57,7 +57,7 @@ def test_a_failure_elsewhere_is_told_and_loses_nothing(tmp_path):
     with pytest.raises(ShareError, match=r"evaluates on cpu has failed: FloatingPointError: of trajectory 2"):
         shared(tmp_path, kind=Failing)
     model = ToyModel()
-    evaluate(model, make_data(), SETTINGS, tmp_path, weights="w")
+    evaluate(model, make_data(), SETTINGS, tmp_path, identity={"weights": "w"})
     assert set(model.calls) == {2, 3}
 
 
