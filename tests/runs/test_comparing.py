@@ -128,7 +128,7 @@ def runs(simulated: Callable[..., Path], tmp_path_factory: pytest.TempPathFactor
     return base
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 def test_three_processors_side_by_side(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names, out = ["rd/direct", "rd/ensemble", "rd/flow", "rd/flow2"], tmp_path / "out"
     wishes = {**WISHES, "kind": "member"}
@@ -152,7 +152,7 @@ def test_three_processors_side_by_side(runs: Path, tmp_path: Path, capsys: pytes
     assert [entry["n_seeds"] for entry in shown["runs"]] == [1, 1, 2]
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 def test_scores_agree_with_those_of_the_evaluation(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wishes = {**WISHES, "metrics": ("vrmse", "skill", "ssr", "coverage"), "window": "2:4", "aggregate": False}
     names = ["rd/ensemble", "rd/flow"]
@@ -167,7 +167,7 @@ def test_scores_agree_with_those_of_the_evaluation(runs: Path, capsys: pytest.Ca
             assert row["value"] == pytest.approx(table[score["metric"], row["kind"]], rel=1e-6)
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 def test_plain_scores_are_compared_without_torch(runs: Path) -> None:
     words = ["compare", "rd/ensemble", "rd/flow", "--metric", "vrmse", "--output-base", str(runs)]
     code = f"import sys; from autocast.cli.main import app; app({words!r}, standalone_mode=False)"
