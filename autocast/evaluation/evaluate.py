@@ -106,10 +106,13 @@ def _do(work: Work, parts: Parts | None, sharing: Sharing | None) -> None:
         work.scored(len(done))
     work.progress(sum(plan.lengths[i] for i in done) * len(work.forecasters))
     groups = plan.test.groups(plan.batch_size, without=set(done))
-    if parts is None or sharing is None or plan.settings.save_rollouts:
-        work.roll_out(groups, parts)
-    else:
+    if parts is not None and sharing is not None and not plan.settings.save_rollouts:
         share_out(work, groups, parts, sharing)
+        return
+    if sharing is not None:
+        text = f"eval.devices={plan.settings.devices}: kept rollouts are written by one process, so one device is used"
+        work.on_event("note", {"text": text})
+    work.roll_out(groups, parts)
 
 
 def forget_parts(out_dir: Path) -> None:

@@ -137,7 +137,10 @@ class _Other:
                 told = self._receiver.recv()
             except EOFError:
                 told = f"it ended with {self._process.exitcode}"
-            raise ShareError(f"the process that evaluates on {self.device} has failed: {told}")
+            raise ShareError(
+                f"the process that evaluates on {self.device} has failed: {told.rstrip()}\n"
+                "What was scored is kept: the same command, or autocast resume, goes on from there."
+            )
 
     def end(self) -> None:
         self._process.kill()
@@ -158,13 +161,13 @@ def _run(share: _Share, done: Any, sender: Connection, parent: int) -> None:
     try:
         torch.set_num_threads(share.n_threads)
         with torch.no_grad():
-            make_work(share, listen).roll_out(share.groups, share.parts)
+            _make_work(share, listen).roll_out(share.groups, share.parts)
     except BaseException as error:
         sender.send(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
         raise SystemExit(1) from None
 
 
-def make_work(share: _Share, listen: Callable[[str, dict[str, Any]], None]) -> Work:
+def _make_work(share: _Share, listen: Callable[[str, dict[str, Any]], None]) -> Work:
     device = torch.device(share.device)
     model, data = share.opening()
     model, data, settings = in_rollout_mode(model.to(device), data, share.settings)  # type: ignore[attr-defined]

@@ -13,11 +13,8 @@ if TYPE_CHECKING:
     from autocast.data.datamodule import FieldDataModule
 
 Rows = list[tuple[str, str]]
-
-
 DAY = 24 * 3600.0
-
-
+PLACES = {"disk": "on disk", "ram": "in memory", "device": "on the device"}
 MARKS = {"good": "✓", "warn": "!", "bad": "✗"}
 
 
@@ -69,6 +66,3 @@ def data_line(datamodule: FieldDataModule) -> str:
     where = PLACES[datamodule.place()]
     steps = f"{datamodule.n_steps_input} → {datamodule.n_steps_output} steps"
     return f"{spec.dataset_name} · {counts} trajectories · {shape} · {steps} · {where}"
-
-
-PLACES = {"disk": "on disk", "ram": "in memory", "device": "on the device"}

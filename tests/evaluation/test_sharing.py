@@ -54,7 +54,7 @@ def test_several_processes_evaluate_as_one(tmp_path):
 
 
 def test_a_failure_elsewhere_is_told_and_loses_nothing(tmp_path):
-    with pytest.raises(ShareError, match=r"evaluates on cpu has failed: FloatingPointError: of trajectory 2"):
+    with pytest.raises(ShareError, match=r"cpu has failed: FloatingPointError: of trajectory 2[\s\S]*kept"):
         shared(tmp_path, kind=Failing)
     model = ToyModel()
     evaluate(model, make_data(), SETTINGS, tmp_path, identity={"weights": "w"})
@@ -77,3 +77,11 @@ def test_no_process_is_left_when_the_first_one_stops(tmp_path):
     with pytest.raises(Stopped):
         shared(tmp_path, on_event=stop)
     assert multiprocessing.active_children() == []
+
+
+def test_rollouts_are_kept_by_one_process_which_is_told(tmp_path):
+    notes = []
+    settings = dataclasses.replace(SETTINGS, save_rollouts=True, devices=2)
+    shared(tmp_path, settings, on_event=lambda event, values: notes.append(values) if event == "note" else None)
+    assert [note["text"].split(":")[0] for note in notes] == ["eval.devices=2"]
+    assert (tmp_path / "rollouts.hdf5").is_file()
