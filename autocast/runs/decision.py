@@ -134,6 +134,8 @@ def decide_training(
 def busy_with(directory: RunDirectory, kind: str, stage: str, request: Request) -> str:
     """What a process or a job is doing with a stage; nothing where none is at it."""
     status = statuses([Stage(directory, kind, stage)], settle=not request.dry_run)[0]
+    if status.never_starts:
+        return ""
     if status.state == UNKNOWN:
         return f"that may be running ({status.why})"
     job = f" (job {status.job_id})" if status.job_id else ""

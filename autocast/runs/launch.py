@@ -27,6 +27,7 @@ from autocast.runs.plan import Checker, Plan, Preparation, prepare
 from autocast.runs.problems import Problem
 from autocast.runs.reopen import reopen
 from autocast.runs.request import SLURM, Request
+from autocast.runs.watch.status import Stage, statuses
 from autocast.signals import StopRequest
 
 
@@ -90,11 +91,24 @@ def carry_out(request: Request, preparation: Preparation, checker: Checker, scre
     code = next((plan.decision.exit_code for plan in preparation.plans if plan.decision.exit_code), DONE)
     starting = [plan for plan in preparation.plans if plan.decision.starts]
     if starting and code == DONE:
+        _end_what_never_starts(starting, screen)
         code, started = _way(request)(starting, screen)
         standing += started
     if screen.as_json:
         screen.document(standing[0] if len(standing) == 1 else {"stages": standing})
     return code
+
+
+def _end_what_never_starts(plans: Sequence[Plan], screen: Screen) -> None:
+    """Jobs of earlier submissions of these stages, which wait for jobs that did not complete."""
+    stages = [Stage(plan.directory, plan.kind, plan.stage) for plan in plans]
+    doomed = [status for status in statuses(stages) if status.never_starts]
+    if doomed:
+        from autocast.runs.slurm.submit import cancel
+
+        cancel([status.job_id for status in doomed if status.job_id])
+    for status in doomed:
+        screen.note(f"{status.stage.label}: job {status.job_id} waited {status.why}; it is cancelled, and sent anew")
 
 
 def _way(request: Request) -> Callable[[Sequence[Plan], Screen], tuple[int, list[dict[str, Any]]]]:

@@ -64,7 +64,8 @@ def _go_where_it_was_launched(record: Mapping[str, Any]) -> None:
 
 def _idle(stages: Sequence[Stage], request: Request) -> list[Stage]:
     """Of a chain that was sent half, what is to be sent still: it waits for the job that is there."""
-    idle = [status.stage for status in statuses(stages, settle=not request.dry_run) if not status.is_active]
+    found = statuses(stages, settle=not request.dry_run)
+    idle = [status.stage for status in found if status.never_starts or not status.is_active]
     return idle if idle and request.mode == SLURM else list(stages)
 
 

@@ -92,7 +92,9 @@ def test_a_training_survives_preemption_time_limit_and_term_without_a_gap_or_a_r
 
 
 def test_a_killed_training_is_told_and_resumed(place: Workplace, slurm: Cluster):
-    train = place.train("train-eval", "trainer.max_epochs=3", "::eval::", *QUICK_EVAL)
+    stays = "cluster.kill_on_invalid_dependency=false"
+    train = place.train("train-eval", "trainer.max_epochs=3", stays, "::eval::", *QUICK_EVAL)
+    doomed = Stage(place, "epd", "eval").job_id
     train.wait_for("checkpoint")
     os.kill(train.said("started")[0]["pid"], signal.SIGKILL)
     slurm.wait_for(train.job_id, timeout=PATIENCE)
@@ -101,7 +103,10 @@ def test_a_killed_training_is_told_and_resumed(place: Workplace, slurm: Cluster)
     assert states["train"] == "failed"
     assert "killed" in place.run("why rd/00").lower()
     place.slow.unlink()
+    assert "nothing was started" in place.run("resume rd/00 --detach --dry-run")
+    assert slurm.job(doomed)["JobState"] == "PENDING"
     place.run("resume rd/00 --detach")
+    assert slurm.job(doomed)["JobState"] == "CANCELLED"
     evaluation = Stage(place, "epd", "eval")
     assert len(train.said("submitted")) == 2
     assert evaluation.said("submitted")[-1]["dependency"] == [train.job_id]

@@ -10,7 +10,10 @@ from autocast.runs.directory import TRAIN
 from autocast.runs.watch.journal import Journal
 from autocast.runs.watch.stages import Stage
 from autocast.runs.watch.state import StageStatus
-from autocast.runs.watch.verdicts import CANCELLED, DONE, LOST, RUNNING, WAITING
+from autocast.runs.watch.verdicts import CANCELLED, DONE, FAILED, INCOMPLETE, LOST, RUNNING, STOPPED, STUCK, WAITING
+
+FOR_NOTHING = (STOPPED, FAILED, CANCELLED, STUCK, INCOMPLETE)
+"""States of a job that nobody waits for with success; Slurm itself takes a while to say so."""
 
 
 def with_upstream(found: Sequence[StageStatus], journals: Mapping[Stage, Journal]) -> list[StageStatus]:
@@ -56,8 +59,10 @@ def _after(status: StageStatus, dependency: Sequence[str], by_job: Mapping[str, 
     others = [job_id for job_id in dependency if job_id not in by_job]
     named = ", ".join([*(f"{_name(upstream, status.stage)} ({upstream.job_id})" for upstream in known), *others])
     if status.state == WAITING:
-        never = status.job is not None and status.job.reason == "DependencyNeverSatisfied"
-        return replace(status, why=f"for {named}" + (", which did not complete: it will never start" if never else ""))
+        told = status.job is not None and status.job.reason == "DependencyNeverSatisfied"
+        never = told or any(upstream.state in FOR_NOTHING for upstream in known)
+        why = f"for {named}" + (", which did not complete: it will never start" if never else "")
+        return replace(status, why=why, never_starts=never)
     ended = [upstream for upstream in known if upstream.state != DONE and not upstream.is_active]
     if ended and (status.state == LOST or (status.state == CANCELLED and status.why)):
         return replace(status, state=CANCELLED, why=f"it waited for {named}, which did not complete")

@@ -49,9 +49,8 @@ def _going_on(found: Evidence) -> Advice:
 
 def _pending(found: Evidence) -> Advice:
     text = found.status.why or "it waits in the queue"
-    if found.status.job and found.status.job.reason == "DependencyNeverSatisfied":
-        quoted = found.status.stage.directory.quoted
-        return Advice(text, (f"autocast cancel {quoted}", _resume(found)))
+    if found.status.never_starts:
+        return Advice(text, (_resume(found),))
     return Advice(text, (f"autocast status {found.status.stage.directory.quoted} --watch",))
 
 

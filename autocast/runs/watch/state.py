@@ -34,6 +34,8 @@ class StageStatus:
     """Time of the journal's last word, or of the marker."""
     job: SlurmJob | None = None
     """What the scheduler says of the job."""
+    never_starts: bool = False
+    """Whether its job waits for one that has ended without completing."""
 
     @property
     def is_active(self) -> bool:

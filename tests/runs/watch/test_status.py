@@ -175,7 +175,10 @@ def test_a_stage_names_what_it_waits_for(
     assert statuses([evaluation], scheduler_with(job("12", "RUNNING"), waiting))[0].why == "for train (12)"
     never = job("13", "PENDING", reason="DependencyNeverSatisfied")
     (found,) = statuses([evaluation], scheduler_with(job("12", "FAILED"), never))
-    assert (found.state, "never start" in found.why) == ("waiting", True)
+    assert (found.state, "never start" in found.why, found.never_starts) == ("waiting", True, True)
+    assert not statuses([evaluation], scheduler_with(job("12", "RUNNING"), waiting))[0].never_starts
+    (found,) = statuses([evaluation], scheduler_with(job("12", "FAILED", exit_code=137), waiting))
+    assert (found.state, "never start" in found.why, found.never_starts) == ("waiting", True, True)
 
 
 @pytest.mark.parametrize("slurm", ["CANCELLED", None])
