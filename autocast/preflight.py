@@ -70,7 +70,7 @@ def preflight(
     if request.dry_run or request.detach:
         return problems, [f"{UNCHECKED.get(request.command, UNCHECKED_MODEL)}: needs torch, done at the start"]
     section = (eval_config or config)["eval"] if request.command == "eval" or eval_config is not None else {}
-    problems += _settings_problems(section)
+    problems += _settings_problems(section, place.kind)
     rollout = section.get("rollout")
     if problems or (request.command == "eval" and rollout is None):
         return problems, []
@@ -204,8 +204,11 @@ def _recorded_spec(run: RunDirectory, kind: str) -> FieldSpec | None:
     return FieldSpec.from_dict(record["spec"]) if "spec" in record else None
 
 
-def _settings_problems(section: Mapping[str, Any]) -> Iterator[Problem]:
+def _settings_problems(section: Mapping[str, Any], kind: str) -> Iterator[Problem]:
     from autocast.evaluation.settings import EvaluationSettings
+
+    if section.get("stress") and kind == "ae":
+        yield Problem(f"eval.stress={section['stress']}", "an autoencoder alone is not rolled out. Leave it null")
 
     try:
         EvaluationSettings.from_config(section)

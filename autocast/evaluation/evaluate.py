@@ -19,11 +19,12 @@ from autocast.evaluation.forecasters import Forecasts
 from autocast.evaluation.parts import Parts
 from autocast.evaluation.plan import EvaluationData, Plan, make_plan
 from autocast.evaluation.record import Record, metric_facts, write_record
-from autocast.evaluation.result import MEAN, MEMBER, MODEL, RECONSTRUCTION, EvaluationResult, Spectrum
+from autocast.evaluation.result import MEAN, MEMBER, MODEL, RECONSTRUCTION, EvaluationResult, Spectrum, Stress
 from autocast.evaluation.rollout_file import ROLLOUTS_FILE, RolloutRecorder, recorded_rollouts
 from autocast.evaluation.rollout_modes import in_rollout_mode
 from autocast.evaluation.settings import EvaluationSettings
 from autocast.evaluation.sharing import Sharing, share_out
+from autocast.evaluation.stress import check_stress, stress_test
 from autocast.evaluation.work import OnEvent, Work
 from autocast.metrics.registry import METRICS, resolve_metrics
 from autocast.metrics.streams import SpectrumStream, TermStream
@@ -59,7 +60,8 @@ def evaluate(
         settings: What is measured.
         out_dir: Gets `metrics.csv`, `rollout_metrics.csv`, `trajectory_metrics.csv`, of an ensemble
             `trajectory_terms.csv`, `coverage.csv`, `rank_histogram.csv` and `winkler.csv`, as far as they are asked
-            for, and `rollouts.hdf5` likewise; of an autoencoder alone, `latents.csv`; at last `evaluation.json`.
+            for, and `rollouts.hdf5` and `stress.csv` likewise; of an autoencoder alone, `latents.csv`; at last
+            `evaluation.json`.
         on_event: Told of "evaluation_started", "progress" (steps done and in all), "scored" (trajectories that are kept
             in parts), "note" and "table_written".
         device: Of the model.
@@ -74,6 +76,7 @@ def evaluate(
     device = torch.device(device)
     out_dir.mkdir(parents=True, exist_ok=True)
     n_parameters = sum(p.numel() for p in model.parameters()) if isinstance(model, torch.nn.Module) else None
+    check_stress(model, settings)
     model, datamodule, settings = in_rollout_mode(model, datamodule, settings)
     plan = make_plan(model, datamodule, settings, device)
 
@@ -81,16 +84,19 @@ def evaluate(
         on_event("note", {"text": text})
     on_event("evaluation_started", plan.sizes)
     work = Work(model, datamodule, plan, device, on_event)
-    parts = Parts(out_dir / PARTS_DIR, _identity(plan, datamodule, identity, device)) if identity else None
+    known = _identity(plan, datamodule, identity, device) if identity else None
+    parts = Parts(out_dir / PARTS_DIR, known) if known else None
     with ExitStack() as stack:
         if settings.save_rollouts:
             work.watch("rollouts", stack.enter_context(_recorder(plan, out_dir, parts)))
         _do(work, parts, sharing)
+    stress = _stress(work, settings.stress, out_dir, known) if settings.stress else None
     result = dataclasses.replace(
         _result(work, _provenance(work, datamodule)),
         deterministic=model.deterministic,
         reconstructs=model.reconstructs,
         latents=work.usage.finish() if work.usage else None,
+        stress=stress,
     )
     _write(result, work.streams, plan, out_dir, on_event)
     _record(result, plan, out_dir, n_parameters)
@@ -115,6 +121,11 @@ def _do(work: Work, parts: Parts | None, sharing: Sharing | None) -> None:
     work.roll_out(groups, parts)
 
 
+def _stress(work: Work, n_steps: int, out_dir: Path, known: Mapping[str, Any] | None) -> Stress:
+    parts = Parts(out_dir / PARTS_DIR / "stress", {**known, "stress": n_steps}) if known else None
+    return stress_test(work, n_steps, parts)
+
+
 def forget_parts(out_dir: Path) -> None:
     """Removes what would let an evaluation go on that has all its files."""
     shutil.rmtree(out_dir / PARTS_DIR, ignore_errors=True)
@@ -122,7 +133,7 @@ def forget_parts(out_dir: Path) -> None:
 
 def _identity(plan: Plan, datamodule: EvaluationData, model: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
     """All that scores depend on; how the work is cut into batches and calls is not among it."""
-    free = ("name", "batch_size", "max_rows", "memory_limit", "devices", "video", "fps")
+    free = ("name", "batch_size", "max_rows", "memory_limit", "devices", "video", "fps", "stress")
     settings = {key: value for key, value in dataclasses.asdict(plan.settings).items() if key not in free}
     return {
         "model": model,
@@ -213,6 +224,8 @@ def _write(
         chosen["trajectory_terms.csv"] = terms
     if result.latents is not None:
         chosen["latents.csv"] = result.latents.table
+    if result.stress is not None:
+        chosen["stress.csv"] = result.stress.table
     for name, table in chosen.items():
         write_table(table, out_dir / name)
         on_event("table_written", {"file": str(out_dir / name)})

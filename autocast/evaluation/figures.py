@@ -27,6 +27,7 @@ from autocast.evaluation.names import (
 )
 from autocast.evaluation.result import ENSEMBLE, MEAN, MEMBER, EvaluationResult, LatentUsage, Spectrum
 from autocast.evaluation.snapshots import draw_snapshots
+from autocast.evaluation.stress_figures import draw_stress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +54,7 @@ def draw_figures(result: EvaluationResult, directory: Path) -> list[Drawing]:
         drawings.append(_save_coverage(result.coverage, directory))
     if result.ranks is not None and not result.ranks.empty:
         drawings.append(_save_ranks(result.ranks, directory))
+    drawings += draw_stress(result, directory)
     if result.latents is not None:
         drawings.append(_save_latents(result.latents, directory))
     if (example := result.median_example) is not None:

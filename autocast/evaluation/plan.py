@@ -22,6 +22,8 @@ from autocast.types import FieldSpec
 HEADLINE_METRICS = ("vrmse", "spread", "skill", "ssr", "coverage")
 """Measured for the verdict and the report whatever is asked for; the CSV files hold what is asked for."""
 N_SPECTRA = 4
+MOST_STRESSED = 16
+"""Trajectories from which long rollouts start."""
 
 
 class EvaluationData(Protocol):
@@ -65,6 +67,16 @@ class Plan:
     @property
     def n_steps(self) -> int:
         return max(self.lengths)
+
+    @property
+    def stress_trajectories(self) -> range:
+        """Those that are rolled out far beyond the data; none where that is not asked for."""
+        return range(min(self.n_trajectories, MOST_STRESSED) if self.settings.stress else 0)
+
+    @property
+    def n_rollouts(self) -> int:
+        """Trajectories to be rolled out, those beyond the data once more."""
+        return self.n_trajectories + len(self.stress_trajectories)
 
     @property
     def sizes(self) -> dict[str, int]:

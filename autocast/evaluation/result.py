@@ -32,6 +32,10 @@ SCORE_COLUMNS = ("model", "metric", "kind", "lead_time", "channel", "unit", "val
 COVERAGE_COLUMNS = ("level", "coverage", "window", "channel")
 RANK_COLUMNS = ("first_rank", "last_rank", "share", "expected", "window", "channel")
 WINKLER_COLUMNS = ("level", "value", "unit", "window", "channel")
+STRESS_COLUMNS = (
+    *("lead_time", "channel", "unit", "stable", "mean", "std", "minimum", "maximum", "within"),
+    *("data_mean_low", "data_mean_high", "data_std_low", "data_std_high"),
+)
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,25 @@ class LatentUsage:
 
 
 @dataclass(frozen=True)
+class Stress:
+    """Rollouts far beyond the data."""
+
+    n_steps: int
+    table: pd.DataFrame
+    """Columns `STRESS_COLUMNS`, a row for each channel and bin of lead times, of which `lead_time` is the last. `stable`
+    is the share of trajectories that have not blown up by then; of those are mean and std over space, averaged over
+    time and trajectories, the extremes, and `within`, the share whose mean and std are in the range of the data's."""
+    lost_at: np.ndarray
+    """`(N,)` lead time at which each trajectory blew up; 0 where it never did."""
+    spectra: Spectrum | None = None
+    """At a few lead times; the truth is the average over the data's frames."""
+
+    @property
+    def n_lost(self) -> int:
+        return int((self.lost_at > 0).sum())
+
+
+@dataclass(frozen=True)
 class EvaluationResult:
     """Everything that one evaluation measured."""
 
@@ -141,6 +164,8 @@ class EvaluationResult:
     `first_rank ... last_rank`, and the share that a perfect ensemble has."""
     winkler: pd.DataFrame | None = None
     """Columns `WINKLER_COLUMNS`: Winkler's score of the central intervals of `coverage`, where it was asked for."""
+    stress: Stress | None = None
+    """Where it was asked for."""
     windows: pd.DataFrame | None = None
     """Scores averaged over windows of lead times: columns as `scores`, `window` in place of `lead_time`."""
     provenance: dict[str, Any] = field(default_factory=dict)

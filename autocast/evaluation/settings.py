@@ -48,6 +48,8 @@ class EvaluationSettings:
     windows: tuple[str, ...] = ("1", "2:8")
     """Windows of lead times, `first:last` from 1, both included; the whole rollout is always there as "all"."""
     baselines: tuple[str, ...] = BASELINES
+    stress: int | None = None
+    """Steps of rollouts far beyond the data, of one member of at most 16 trajectories; None is not to make any."""
     save_rollouts: bool = False
     """Keep the rollouts that were scored, in The Well's layout."""
     video: bool = True
@@ -71,7 +73,7 @@ class EvaluationSettings:
         _check_known_baselines(self.baselines)
         if self.rollout not in (None, *ROLLOUTS):
             raise ConfigError(f"eval.rollout={self.rollout}: no such mode. There are: {', '.join(ROLLOUTS)}.")
-        for key in ("n_members", "n_steps", "batch_size", "max_rows", "devices", "fps"):
+        for key in ("n_members", "n_steps", "batch_size", "max_rows", "devices", "fps", "stress"):
             _check_positive(key, getattr(self, key))
         if self.memory_limit is not None and self.memory_limit <= 0:
             raise ConfigError(f"eval.memory_limit={self.memory_limit}: GB, more than 0.")

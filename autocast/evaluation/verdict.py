@@ -22,6 +22,8 @@ TOLERABLE_SSR = (0.5, 2.0)
 GOOD_FLOOR, TOLERABLE_FLOOR = 0.05, 0.2
 NO_COMPRESSION = 1e-5
 TOLERABLE_SATURATION = 0.05
+MOSTLY = 0.9
+"""Share of trajectories that ends within the data's range."""
 MOST_NAMED = 4
 """Channels that a sentence names."""
 
@@ -41,7 +43,8 @@ def verdict(result: Result) -> list[Finding]:
         findings = [_stability(result), _loss(result), _reach(result), _latents(result), _cost(result)]
         return [finding for finding in findings if finding]
     findings = [
-        _stability(result), _baselines(result), _accuracy(result), _spread(result), _floor(result), _cost(result)
+        _stability(result), _baselines(result), _accuracy(result), _spread(result), _floor(result), _stress(result),
+        _cost(result),
     ]  # fmt: skip
     return [finding for finding in findings if finding]
 
@@ -78,6 +81,23 @@ def _stability(result: Result) -> Finding | None:
     if not len(lost):
         return None
     return Finding("stability", "bad", f"The forecast is not finite in some trajectory from lead {lost[0]} on.")
+
+
+def _stress(result: Result) -> Finding | None:
+    """How rollouts far beyond the data end."""
+    stress = result.stress
+    if stress is None:
+        return None
+    n, lost = len(stress.lost_at), stress.lost_at[stress.lost_at > 0]
+    start = f"{stress.n_steps:,} steps from {n} trajectories"
+    if len(lost):
+        return Finding("stress", "bad", f"{start}: {len(lost)} blow up, the first at lead {lost.min():,}.")
+    end = stress.table[stress.table.lead_time == stress.n_steps]
+    strayed = [str(channel) for channel, share in zip(end.channel, end.within, strict=True) if share < MOSTLY]
+    if not strayed:
+        return Finding("stress", "good", f"{start}: none blows up, and mean and std over space end as in the data.")
+    named = _join(strayed[:MOST_NAMED], names={})
+    return Finding("stress", "warn", f"{start}: none blows up, but {named} end outside of what the data show.")
 
 
 def _baselines(result: Result) -> Finding | None:

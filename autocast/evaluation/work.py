@@ -78,7 +78,8 @@ class Work:
     @property
     def n_steps(self) -> int:
         """Of all forecasters and trajectories."""
-        return sum(self.plan.lengths) * len(self.forecasters)
+        beyond = len(self.plan.stress_trajectories) * (self.plan.settings.stress or 0)
+        return sum(self.plan.lengths) * len(self.forecasters) + beyond
 
     def watch(self, name: str, stream: Watching) -> None:
         """From now on it sees the model's windows, and its part is kept under a name."""
@@ -110,7 +111,7 @@ class Work:
     def scored(self, n_trajectories: int) -> None:
         """So many more are in parts."""
         self._n_scored += n_trajectories
-        self.on_event("scored", {"step": self._n_scored, "n_trajectories": self.plan.n_trajectories})
+        self.on_event("scored", {"step": self._n_scored, "n_trajectories": self.plan.n_rollouts})
 
 
 def _baselines(model: Forecasts, datamodule: EvaluationData, plan: Plan, device: torch.device) -> dict[str, Forecaster]:
