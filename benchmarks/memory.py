@@ -1,13 +1,14 @@
-"""How memory grows with the windows of an unrolled training, and with the members of an evaluation.
+"""How memory grows with the windows of an unrolled training, and with members and steps of an evaluation.
 
     python benchmarks/memory.py [--quick]
 
-A minute or two. Every figure is the peak of the resident memory of a process of its own, above what it is once the
+Some minutes. Every figure is the peak of the resident memory of a process of its own, above what it is once the
 model and the data are there, as the kernel counts it (Linux only).
 
 1. `training`: a step of 8 unrolled windows with gradient checkpointing against a step of one window.
-2. `evaluation`: 64 members against 8, through `evaluate` and all its scores. How much goes into a model call follows
+2. `evaluation`: 128 members against 8, through `evaluate` and all its scores. How much goes into a model call follows
    from what is measured and `eval.memory_limit`.
+3. `stress`: a rollout of 10,000 steps far beyond the data against one of 1,000 (`eval.stress`).
 
 Activations of the finest level have more than 32 MB each, unless `--quick`: those glibc gives back to the system at
 once. What is smaller it keeps, in pieces that later ones may not fit into, so that resident memory says less.
@@ -43,7 +44,7 @@ from autocast.simulators.advection_diffusion import AdvectionDiffusion
 from autocast.training.optimizers import parameter_groups
 
 RESULT = Path(__file__).parent / "results" / "memory.json"
-LIMITS = {"training": 1.3, "evaluation": 1.1}
+LIMITS = {"training": 1.3, "evaluation": 1.1, "stress": 1.1}
 N_ROWS = {False: 72, True: 16}
 """Of a training batch, by `quick`."""
 MEMORY_LIMIT = {False: 0.266, True: 0.068}
@@ -86,6 +87,16 @@ def score(data: Path, n_members: int, quick: bool) -> int:
         return peak(lambda: evaluate(model, datamodule, settings, Path(directory)))
 
 
+def stress(data: Path, n_steps: int, quick: bool) -> int:
+    datamodule = FieldDataModule(data, batch_size=8)
+    model = emulator(datamodule, Direct, width=8).eval()
+    settings = EvaluationSettings(
+        metrics=("vrmse",), baselines=(), n_steps=4, video=False, stress=n_steps // 10 if quick else n_steps
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        return peak(lambda: evaluate(model, datamodule, settings, Path(directory)))
+
+
 def peak(work: Callable[[], Any]) -> int:
     """Bytes of resident memory at most, above what there is before the work."""
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
@@ -100,7 +111,7 @@ def resident(key: str) -> int:
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key))
 
 
-MEASURED = {"training": (train, 1, 8), "evaluation": (score, 8, 64)}
+MEASURED = {"training": (train, 1, 8), "evaluation": (score, 8, 128), "stress": (stress, 1_000, 10_000)}
 
 
 def measure(name: str, data: Path, quick: bool) -> dict[str, Any]:

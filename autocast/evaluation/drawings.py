@@ -72,7 +72,7 @@ class Drawing:
     png: Path
     svg: Path
     section: str
-    """Of the report: "scores", "spectra", "calibration", "stability", "latents" or "snapshots"."""
+    """Of the report: "scores", "spectra", "calibration", "rollouts", "stability", "latents" or "snapshots"."""
     wide: bool = False
     """Wants the whole width of a page."""
     extra: bool = False

@@ -26,6 +26,7 @@ from autocast.evaluation.names import (
     window_name,
 )
 from autocast.evaluation.result import ENSEMBLE, MEAN, MEMBER, EvaluationResult, LatentUsage, Spectrum
+from autocast.evaluation.rollout_curves import draw_rollouts
 from autocast.evaluation.snapshots import draw_snapshots
 from autocast.evaluation.stress_figures import draw_stress
 
@@ -54,6 +55,7 @@ def draw_figures(result: EvaluationResult, directory: Path) -> list[Drawing]:
         drawings.append(_save_coverage(result.coverage, directory))
     if result.ranks is not None and not result.ranks.empty:
         drawings.append(_save_ranks(result.ranks, directory))
+    drawings += draw_rollouts(result, directory)
     drawings += draw_stress(result, directory)
     if result.latents is not None:
         drawings.append(_save_latents(result.latents, directory))

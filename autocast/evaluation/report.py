@@ -44,6 +44,7 @@ _SECTIONS = {
     "scores": "Scores against lead time",
     "spectra": "Spectra",
     "calibration": "Calibration",
+    "rollouts": "Rollouts in the latent space",
     "stability": "Stability",
     "latents": "Latents",
     "snapshots": "Snapshots",

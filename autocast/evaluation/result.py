@@ -21,6 +21,10 @@ MODEL = "model"
 PERSISTENCE, CLIMATOLOGY, LINEAR, RECONSTRUCTION = "persistence", "climatology", "linear", "reconstruction"
 BASELINES = (PERSISTENCE, CLIMATOLOGY, LINEAR, RECONSTRUCTION)
 
+CARRIES = {"encode_once": "latents", "ambient": "fields"}
+"""What a member carries from window to window, by mode of the rollout: that which is not the model's own has rows under
+its name too."""
+
 MEMBER, MEAN, ENSEMBLE = "member", "mean", "ensemble"
 """Values of the column `kind`: the average score of one member, the score of the ensemble's mean, a score of the whole
 ensemble (CRPS, spread). A deterministic forecast has `member` rows only."""
@@ -123,9 +127,11 @@ class Stress:
 
     n_steps: int
     table: pd.DataFrame
-    """Columns `STRESS_COLUMNS`, a row for each channel and bin of lead times, of which `lead_time` is the last. `stable`
-    is the share of trajectories that have not blown up by then; of those are mean and std over space, averaged over
-    time and trajectories, the extremes, and `within`, the share whose mean and std are in the range of the data's."""
+    """Columns `STRESS_COLUMNS`, a row for each channel and bin of lead times, of which `lead_time` is the last.
+
+    `stable` is the share of trajectories that have not blown up by then; of those are mean and std over space, averaged
+    over time and trajectories, the extremes, and `within`, the share whose mean and std are in the range of the data's.
+    """
     lost_at: np.ndarray
     """`(N,)` lead time at which each trajectory blew up; 0 where it never did."""
     spectra: Spectrum | None = None

@@ -23,11 +23,12 @@ from autocast.evaluation.plan import EvaluationData
 from autocast.evaluation.result import RECONSTRUCTION
 from autocast.evaluation.settings import EvaluationSettings
 from autocast.layout import average_onto
-from autocast.rollout import LATENT
+from autocast.rollout import AMBIENT, ENCODE_ONCE, LATENT
 from autocast.types import FieldSpec
 
 FRAMES = 64
 """That are encoded at once."""
+OTHER_MODE = {AMBIENT: ENCODE_ONCE, ENCODE_ONCE: AMBIENT}
 
 
 def resolve_rollout(model: Forecasts, rollout: str | None) -> str | None:
@@ -69,6 +70,14 @@ def in_rollout_mode(
         scored = tuple(name for name in settings.baselines if name != RECONSTRUCTION)  # nothing is decoded
         return RolledOut(model, mode), EncodedData(datamodule, model), dataclasses.replace(settings, baselines=scored)
     return RolledOut(model, mode), datamodule, settings
+
+
+def in_other_mode(model: Forecasts) -> RolledOut | None:
+    """The same emulator rolled out through the fields instead of its latents, or the other way round; None where there
+    is no such choice, or latents are scored."""
+    if not isinstance(model, RolledOut) or model.mode == LATENT or not model.emulator.compresses:
+        return None
+    return RolledOut(model.emulator, OTHER_MODE[model.mode])
 
 
 class RolledOut:

@@ -48,6 +48,9 @@ class EvaluationSettings:
     windows: tuple[str, ...] = ("1", "2:8")
     """Windows of lead times, `first:last` from 1, both included; the whole rollout is always there as "all"."""
     baselines: tuple[str, ...] = BASELINES
+    other_rollout: bool = True
+    """Where a model compresses, also roll one member out through the fields instead of its latents, or the other way
+    round."""
     stress: int | None = None
     """Steps of rollouts far beyond the data, of one member of at most 16 trajectories; None is not to make any."""
     save_rollouts: bool = False

@@ -127,9 +127,7 @@ class StressStream:
                 alive = seen[:, b]
                 low, high = self._extremes[alive, b, c, 0].min(), self._extremes[alive, b, c, 1].max()
                 within = float(inside[alive, b, c].all(-1).mean())
-                rows.append(
-                    (last[b], channel, unit, stable[b], *each[alive, b, c].mean(0), low, high, within, *known)
-                )
+                rows.append((last[b], channel, unit, stable[b], *each[alive, b, c].mean(0), low, high, within, *known))
         table = pd.DataFrame(rows, columns=list(STRESS_COLUMNS))
         return Stress(self.n_steps, table, self.lost_at.copy(), self._spectrum())
 

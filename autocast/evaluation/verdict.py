@@ -8,7 +8,16 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from autocast.evaluation.result import CLIMATOLOGY, ENSEMBLE, LINEAR, MEAN, MEMBER, PERSISTENCE, RECONSTRUCTION
+from autocast.evaluation.result import (
+    CARRIES,
+    CLIMATOLOGY,
+    ENSEMBLE,
+    LINEAR,
+    MEAN,
+    MEMBER,
+    PERSISTENCE,
+    RECONSTRUCTION,
+)
 from autocast.evaluation.result import EvaluationResult as Result
 from autocast.evaluation.spectral_reach import TOLERANCE, spectral_reaches
 
@@ -22,6 +31,8 @@ TOLERABLE_SSR = (0.5, 2.0)
 GOOD_FLOOR, TOLERABLE_FLOOR = 0.05, 0.2
 NO_COMPRESSION = 1e-5
 TOLERABLE_SATURATION = 0.05
+TOLERABLE_DRIFT = 1.05
+"""Ratio of the VRMSE of the model's mode to that of the other one."""
 MOSTLY = 0.9
 """Share of trajectories that ends within the data's range."""
 MOST_NAMED = 4
@@ -43,8 +54,8 @@ def verdict(result: Result) -> list[Finding]:
         findings = [_stability(result), _loss(result), _reach(result), _latents(result), _cost(result)]
         return [finding for finding in findings if finding]
     findings = [
-        _stability(result), _baselines(result), _accuracy(result), _spread(result), _floor(result), _stress(result),
-        _cost(result),
+        _stability(result), _baselines(result), _accuracy(result), _spread(result), _floor(result), _rollout(result),
+        _stress(result), _cost(result),
     ]  # fmt: skip
     return [finding for finding in findings if finding]
 
@@ -171,6 +182,21 @@ def _floor(result: Result) -> Finding | None:
         return None
     text = f"The autoencoder alone loses {_percent(floor)} (VRMSE {_number(floor)}): no forecast gets below that."
     return Finding("floor", _grade(floor, GOOD_FLOOR, TOLERABLE_FLOOR), text)
+
+
+def _rollout(result: Result) -> Finding | None:
+    """Whether carrying latents or fields from window to window is better."""
+    mode = str(result.provenance.get("rollout", {}).get("mode"))
+    other = next((name for name in CARRIES if not result.series("vrmse", MEMBER, name).empty), None)
+    if mode not in CARRIES or other is None:
+        return None
+    own, others = result.series("vrmse", MEMBER), result.series("vrmse", MEMBER, other)
+    last = min(HEADLINE_LEADS, int(own.index[-1]))
+    text = f"One member that carries {CARRIES[mode]}: VRMSE {_number(own.loc[last])} at lead {last}; "
+    text += f"{CARRIES[other]}: {_number(others.loc[last])}"
+    if own.loc[:last].mean() <= TOLERABLE_DRIFT * others.loc[:last].mean():
+        return Finding("rollout", "good", f"{text}.")
+    return Finding("rollout", "warn", f"{text}. Better: eval.rollout={other}.")
 
 
 def _loss(result: Result) -> Finding | None:

@@ -22,6 +22,7 @@ from autocast.evaluation.latent_usage import LatentUsageStream
 from autocast.evaluation.parts import Parts, Stream
 from autocast.evaluation.plan import EvaluationData, Plan
 from autocast.evaluation.result import MODEL, RECONSTRUCTION
+from autocast.evaluation.rollout_modes import in_other_mode
 from autocast.evaluation.trajectory_batches import TrajectoryBatch
 from autocast.metrics.spectral import Grid
 from autocast.metrics.stability import Reference
@@ -60,6 +61,7 @@ class Work:
         self.forecasters: dict[str, Forecaster] = {
             MODEL: self.model_forecaster,
             **_baselines(model, datamodule, plan, device),
+            **self._other_rollout(model),
         }
         names = list(self.forecasters)
         self.streams = {name: plan.term_stream(plan.n_members if name == MODEL else 1) for name in names}
@@ -102,6 +104,12 @@ class Work:
             if parts:
                 parts.keep(numbers, self.kept)
                 self.scored(len(numbers))
+
+    def _other_rollout(self, model: Forecasts) -> dict[str, Forecaster]:
+        """One member, by the name of its mode."""
+        other = in_other_mode(model) if self.plan.settings.other_rollout else None
+        first = self.model_forecaster
+        return {other.mode: ModelForecaster(other, 1, first.seed, first.device, first.max_rows)} if other else {}
 
     def progress(self, n_steps: int) -> None:
         """So many more are done."""

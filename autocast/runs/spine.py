@@ -137,6 +137,7 @@ class Eval:
     seed: int = 0
     windows: list[str | int] | None = None
     baselines: list[str] | None = None
+    other_rollout: bool = True
     stress: int | None = None
     save_rollouts: bool = False
     video: bool = True

@@ -20,10 +20,13 @@ from autocast.data.trajectories import Trajectories
 from autocast.emulators import EncoderProcessorDecoder
 from autocast.errors import ConfigError
 from autocast.evaluation.evaluate import evaluate
-from autocast.evaluation.result import EvaluationResult
+from autocast.evaluation.result import CARRIES, EvaluationResult
+from autocast.evaluation.rollout_curves import draw_rollouts
 from autocast.evaluation.settings import EvaluationSettings
+from autocast.evaluation.verdict import verdict
 from autocast.nn.unet import UNet
 from autocast.processors.direct import Direct
+from autocast.rollout import LATENT, ROLLOUTS
 from autocast.types import FieldSpec
 
 SPEC = FieldSpec(
@@ -108,6 +111,30 @@ def test_ambient_and_encode_once_part_after_the_first_window(data, tmp_path):
     once, ambient = (run(data, tmp_path, mode).series("vrmse") for mode in ("encode_once", "ambient"))
     np.testing.assert_allclose(once[:N_OUTPUT], ambient[:N_OUTPUT], rtol=1e-5)
     assert (np.abs(once - ambient)[N_OUTPUT:] > 1e-6).all()
+
+
+def test_the_other_way_is_scored_beside_the_own_one(data, tmp_path):
+    assert set(CARRIES) == set(ROLLOUTS) - {LATENT}
+    once, ambient = (run(data, tmp_path / mode, mode) for mode in ("encode_once", "ambient"))
+    for result, other, mode in ((once, ambient, "ambient"), (ambient, once, "encode_once")):
+        np.testing.assert_allclose(result.series("vrmse", model=mode), other.series("vrmse"), rtol=1e-6)
+        (drawing,) = draw_rollouts(result, tmp_path / "figures")
+        assert drawing.section == "rollouts"
+        (finding,) = (finding for finding in verdict(result) if finding.topic == "rollout")
+        better = result.series("vrmse").mean() <= 1.05 * other.series("vrmse").mean()
+        assert finding.mark == ("good" if better else "warn")
+        assert (f"eval.rollout={mode}" in finding.text) is not better
+
+
+@pytest.mark.parametrize(
+    ("mode", "encoder", "other"), [(None, IdentityEncoder, True), ("latent", DC, True), ("encode_once", DC, False)]
+)
+def test_there_may_be_one_way_only(mode, encoder, other, data, tmp_path):
+    settings = EvaluationSettings(metrics=("vrmse",), windows=("1",), rollout=mode, other_rollout=other)
+    result = evaluate(make_emulator(encoder), data, settings, tmp_path)
+    assert not {"ambient", "encode_once"} & set(result.scores.model)
+    assert not draw_rollouts(result, tmp_path)
+    assert all(finding.topic != "rollout" for finding in verdict(result))
 
 
 def test_latents_are_scored_against_the_encoded_truth(data, tmp_path):
