@@ -164,6 +164,9 @@ def draw_spectra(spectra: Spectrum, channel: int, name: str, *, forecast: str = 
         for label, power, line in lines:
             if power is not None:
                 axes.plot(spectra.wavenumber, _positive(power[i, :, channel]), label=label, **line)
+        if spectra.member_bounds is not None:
+            low, high = (_positive(bound[i, :, channel]) for bound in spectra.member_bounds)
+            axes.fill_between(spectra.wavenumber, low, high, color=BLUE, alpha=0.18, linewidth=0)
         axes.set(xscale="log", yscale="log", title=f"lead time {spectra.lead_times[i]}", xlabel="wavenumber")
         # Labels of minor ticks run into each other on a narrow logarithmic axis.
         axes.xaxis.set_minor_formatter(NullFormatter())

@@ -198,6 +198,7 @@ def _spectrum(plan: Plan, spectra: Mapping[str, SpectrumStream]) -> Spectrum | N
         member=model.average("member"),
         mean=model.average("mean") if plan.n_members > 1 else None,
         reconstruction=None if reconstruction is None else reconstruction.average("member"),
+        member_bounds=model.bounds("member"),
     )
 
 

@@ -83,6 +83,8 @@ class Spectrum:
     """`(L, N, C)` power of the ensemble's mean; None of a deterministic forecast."""
     reconstruction: np.ndarray | None = None
     """`(L, N, C)` power of the truth through the autoencoder; None without compression."""
+    member_bounds: np.ndarray | None = None
+    """`(2, L, N, C)` low and high ends of the 95 % interval of `member` over trajectories."""
 
 
 @dataclass(frozen=True)

@@ -232,6 +232,24 @@ class SpectrumStream:
             return np.where(seen, power, 0.0).sum(0) / seen.sum(0)
 
 
+    def bounds(self, name: str) -> np.ndarray | None:
+        """Low and high ends of the 95 % interval of `average` over trajectories: `(2, L, n_shells, C)`.
+
+        None where fewer than two trajectories reach the last lead time.
+        """
+        power = self._power[name]
+        seen = ~np.isnan(self._power["truth"]).all((2, 3), keepdims=True)
+        if seen.sum(0).min() < 2:
+            return None
+        found = bootstrap(
+            lambda total, count: total / count,
+            np.where(seen, power, 0.0),
+            seen.astype(float),
+            n_resamples=N_RESAMPLES,
+        )
+        return np.stack([found.low, found.high])
+
+
 def _measurable(metric: Metric, n_members: int, grid: Grid) -> bool:
     _, _, band = metric.name.rpartition("_")
     return bool(metric.kinds_of(n_members)) and (band not in BANDS or band in band_shells(grid.n_shells))

@@ -156,3 +156,19 @@ def test_unknown_metrics_are_refused_with_the_nearest_name():
         resolve_metrics(["mse", "vrsme"])
     assert [m.name for m in resolve_metrics(["psrmse", "mse", "mse"])][-1] == "mse"
     assert resolve_metrics(DEFAULT_METRICS)
+
+
+def test_spectra_have_intervals_over_trajectories(rollouts):
+    truth, forecast = rollouts
+    stream = SpectrumStream((1, 4), n_trajectories=N, n_channels=C, grid=GRID)
+    fill(stream, truth, forecast)
+    low, high = stream.bounds("member")
+    average = stream.average("member")
+    assert low.shape == average.shape == (2, GRID.n_shells, C)
+    assert ((low < average) & (average < high)).all()
+    alike = SpectrumStream((1,), n_trajectories=N, n_channels=C, grid=GRID)
+    fill(alike, truth[:1].expand(N, -1, -1, -1, -1), forecast[:1].expand(N, -1, -1, -1, -1, -1))
+    np.testing.assert_allclose(*alike.bounds("member"))
+    alone = SpectrumStream((1,), n_trajectories=1, n_channels=C, grid=GRID)
+    fill(alone, truth[:1], forecast[:1], rows=((0,),))
+    assert alone.bounds("member") is None
