@@ -10,8 +10,8 @@ model and the data are there, as the kernel counts it (Linux only).
    from what is measured and `eval.memory_limit`.
 3. `stress`: a rollout of 10,000 steps far beyond the data against one of 1,000 (`eval.stress`).
 
-Activations of the finest level have more than 32 MB each, unless `--quick`: those glibc gives back to the system at
-once. What is smaller it keeps, in pieces that later ones may not fit into, so that resident memory says less.
+glibc keeps what is freed, up to 32 MB, in pieces that later ones may not fit into, so that resident memory says less;
+the processes are told to give back at once what is larger than 256 kB (MALLOC_MMAP_THRESHOLD_).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -120,7 +121,8 @@ def measure(name: str, data: Path, quick: bool) -> dict[str, Any]:
     found = {}
     for n in (few, many):
         command = [sys.executable, __file__, *(["--quick"] if quick else []), "--child", name, str(n), str(data)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        environ = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**18)}
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environ)
         found[n] = int(done.stdout.splitlines()[-1])
     ratio = found[many] / found[few]
     megabytes = {n: round(n_bytes / 1e6, 1) for n, n_bytes in found.items()}
