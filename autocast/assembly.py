@@ -17,25 +17,29 @@ from autocast.autoencoders.encoder import Encoder
 from autocast.data.normaliser import Normaliser
 from autocast.emulators import AutoencoderModel, EncoderProcessorDecoder, FrozenAutoencoder
 from autocast.errors import CheckpointError, ConfigError
+from autocast.losses.objective import Objective
 from autocast.processors.processor import Processor
 from autocast.types import EncodedSpec, FieldSpec
 
 
 def assemble_autoencoder(
     encoder: Callable[[FieldSpec], Encoder],
-    bottleneck: Callable[[], Bottleneck],
+    bottleneck: Callable[[int], Bottleneck],
     decoder: Callable[[Encoder], Decoder] | None = None,
+    objective: Objective | None = None,
     *,
     spec: FieldSpec,
     normaliser: Normaliser,
 ) -> AutoencoderModel:
-    """An autoencoder of the fields that `spec` describes; no decoder means the encoder's mirror."""
-    return AutoencoderModel(_autoencoder(encoder, bottleneck, decoder, spec), spec=spec, normaliser=normaliser)
+    """An autoencoder of the fields that `spec` describes; no decoder means the encoder's mirror, no objective the mean
+    squared error."""
+    autoencoder = _autoencoder(encoder, bottleneck, decoder, spec)
+    return AutoencoderModel(autoencoder, spec=spec, normaliser=normaliser, objective=objective)
 
 
 def assemble_emulator(  # noqa: PLR0913
     encoder: Callable[[FieldSpec], Encoder],
-    bottleneck: Callable[[], Bottleneck],
+    bottleneck: Callable[[int], Bottleneck],
     processor: Callable[[EncodedSpec], Processor],
     decoder: Callable[[Encoder], Decoder] | None = None,
     reconstruction_weight: float = 1.0,
@@ -53,9 +57,12 @@ def assemble_emulator(  # noqa: PLR0913
     """An emulator of the fields that `spec` describes; `frozen` leaves its autoencoder alone in training.
 
     Raises:
-        ConfigError: If it is to be trained on several windows, and its processor cannot unroll.
+        ConfigError: It is to be trained on several windows, and its processor cannot unroll; or its autoencoder is not
+            frozen, and needs an objective of its own.
     """
     autoencoder = _autoencoder(encoder, bottleneck, decoder, spec)
+    if not frozen:
+        _check_end_to_end(autoencoder)
     encoded = encoded_spec(autoencoder, spec, n_steps_input, n_steps_output)
     built = processor(encoded)
     _check_unrolls(built, n_windows)
@@ -101,12 +108,21 @@ def build_blank(kind: str, model: Callable[..., Any], spec: FieldSpec, windows: 
 
 def _autoencoder(
     encoder: Callable[[FieldSpec], Encoder],
-    bottleneck: Callable[[], Bottleneck],
+    bottleneck: Callable[[int], Bottleneck],
     decoder: Callable[[Encoder], Decoder] | None,
     spec: FieldSpec,
 ) -> Autoencoder:
     built = encoder(spec)
-    return Autoencoder(built, bottleneck(), decoder(built) if decoder else built.mirror())
+    return Autoencoder(built, bottleneck(built.n_channels), decoder(built) if decoder else built.mirror())
+
+
+def _check_end_to_end(autoencoder: Autoencoder) -> None:
+    if autoencoder.bottleneck.term is not None:
+        raise ConfigError(
+            f"bottleneck: {type(autoencoder.bottleneck).__name__} is trained with the term "
+            f"{autoencoder.bottleneck.term}, which a training of autoencoder and processor together does not have. "
+            "Train the autoencoder first (autocast ae), and give --autoencoder RUN."
+        )
 
 
 def _check_unrolls(processor: Processor, n_windows: int) -> None:

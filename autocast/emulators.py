@@ -15,7 +15,10 @@ from autocast.data.normaliser import Normaliser, fit_normaliser
 from autocast.data.statistics import Moments, Statistics
 from autocast.errors import ConfigError
 from autocast.generative.noise import Noise
+from autocast.losses.annealing import Progress
+from autocast.losses.objective import Objective, mean_squared_error
 from autocast.losses.reconstruction import mse
+from autocast.losses.terms import Coded
 from autocast.metrics.deterministic import vrmse
 from autocast.nn.compilation import compile_module, compile_networks
 from autocast.processors.processor import Processor
@@ -59,11 +62,17 @@ class AutoencoderModel(nn.Module):
     stride = 1
     n_solver_steps = 1
 
-    def __init__(self, autoencoder: Autoencoder, *, spec: FieldSpec, normaliser: Normaliser):
+    def __init__(
+        self, autoencoder: Autoencoder, *, spec: FieldSpec, normaliser: Normaliser, objective: Objective | None = None
+    ):
+        """Without an `objective` it is the mean squared error."""
         super().__init__()
         self.autoencoder = autoencoder
         self.normaliser = normaliser
         self.spec = spec
+        self.objective = objective or mean_squared_error()
+        self.objective.check_bottleneck(autoencoder.bottleneck)
+        self.progress = Progress(0)
 
     @property
     def summary(self) -> str:
@@ -71,15 +80,22 @@ class AutoencoderModel(nn.Module):
         shape = " × ".join(str(n) for n in (*encoder.grid_shape, encoder.n_channels))
         return f"{' × '.join(map(str, (*self.spec.grid_shape, self.spec.n_channels)))} to {shape}"
 
+    def advance(self, progress: Progress) -> None:
+        """From now on the objective weighs as it does then."""
+        self.progress = progress
+
     def loss(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
-        """Mean squared error of the reconstructed input frames, normalised."""
+        """The objective of the input frames, normalised."""
         x = self.normaliser.normalise(batch.input_fields)
-        return {"loss": mse(self.autoencoder(x, noise if self.training else None), x)}
+        reconstruction, posterior = self.autoencoder.reconstruct(x, noise if self.training else None)
+        return self.objective(Coded.of(x, reconstruction, posterior), self.progress if self.training else None)
 
     def validation_scores(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:  # noqa: ARG002
-        """VRMSE of the reconstruction in physical units."""
+        """VRMSE of the reconstruction in physical units, and how much of the latents is used."""
         x = batch.input_fields
-        return {"vrmse": vrmse(x, self.reconstruct(x)[:, None], self.spec.n_spatial_dims).mean()}
+        reconstruction, posterior = self.autoencoder.reconstruct(self.normaliser.normalise(x))
+        forecast = self.normaliser.denormalise(reconstruction)[:, None]
+        return {"vrmse": vrmse(x, forecast, self.spec.n_spatial_dims).mean(), **posterior.usage()}
 
     def to_latents(self, x: Tensor) -> Tensor:
         """`(B, T, *S, C)` physical to latents `(B, T', *S', C')`, as they come: not normalised."""

@@ -44,7 +44,7 @@ def options(group):
 
 
 GROUPS = [folder.name for folder in sorted(CONFIGS.iterdir()) if folder.is_dir() and options(folder.name)]
-SWEPT = [group for group in GROUPS if group not in ("model", "simulator", "cluster", *INSIDE, *OVERLAYS)]
+SWEPT = [group for group in GROUPS if group not in ("model", "simulator", "cluster", "objective", *INSIDE, *OVERLAYS)]
 N_COVERING = max(len(options(group)) for group in SWEPT)
 
 
@@ -54,6 +54,11 @@ def with_data(*words):
 
 def problems(command, *words, **flags):
     return [f"{p.subject}: {p.message}" for p in compose(Request(command, overrides=words, **flags)).problems]
+
+
+@pytest.mark.parametrize("objective", options("objective"))
+def test_objectives_of_autoencoders_compose(objective):
+    assert not problems("ae", *with_data(f"objective@model.objective={objective}"))
 
 
 @pytest.mark.parametrize("n", range(N_COVERING))

@@ -264,7 +264,7 @@ def test_scalars_and_constant_fields_change_a_forecast() -> None:
 
 
 def test_encoded_spec_counts_merged_frames() -> None:
-    merged = Autoencoder(PermuteConcatEncoder(SPEC), IdentityBottleneck(), PermuteConcatEncoder(SPEC).mirror())
+    merged = Autoencoder(PermuteConcatEncoder(SPEC), IdentityBottleneck(2), PermuteConcatEncoder(SPEC).mirror())
     spec = encoded_spec(merged, SPEC, N_INPUT, N_OUTPUT)
     assert (spec.n_steps_input, spec.n_channels_input) == (1, N_INPUT * 2)
     assert (spec.n_steps_output, spec.n_channels_output) == (1, N_OUTPUT * 2)

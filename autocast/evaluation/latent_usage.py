@@ -54,4 +54,4 @@ class LatentUsageStream:
         )
 
     def _none(self) -> LatentMoments:
-        return LatentMoments(self._encoder.n_channels, bound=self._encoder.latent_bound)
+        return LatentMoments(self._encoder.n_channels, bound=self._model.autoencoder.latent_bound)

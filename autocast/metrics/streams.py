@@ -231,7 +231,6 @@ class SpectrumStream:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(seen, power, 0.0).sum(0) / seen.sum(0)
 
-
     def bounds(self, name: str) -> np.ndarray | None:
         """Low and high ends of the 95 % interval of `average` over trajectories: `(2, L, n_shells, C)`.
 

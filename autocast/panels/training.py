@@ -29,6 +29,7 @@ def training(job: Job, model: Any, datamodule: FieldDataModule) -> Rows:
     return [
         ("data", data_line(datamodule)),
         ("model", _model(job, model)),
+        *([("objective", model.objective.summary)] if job.kind == "ae" else []),
         ("training", recipe_line(job.config)),
         ("on", _device(job.config)),
     ]
@@ -174,6 +175,8 @@ def _model(job: Job, model: Any) -> str:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     parts = job.config["model"]
     words = [class_name(parts["encoder"])]
+    if (bottleneck := class_name(parts["bottleneck"])) != "IdentityBottleneck":
+        words.append(bottleneck)
     if job.kind != "ae":
         source = job.config["autoencoder_checkpoint"]
         words = [f"latent of {source} (frozen)"] if source else words

@@ -34,7 +34,7 @@ def latent_statistics(
         progress: Told the frames done and in all.
     """
     encoder, device = model.autoencoder.encoder, model.normaliser.mean.device
-    moments = LatentMoments(encoder.n_channels, bound=encoder.latent_bound)
+    moments = LatentMoments(encoder.n_channels, bound=model.autoencoder.latent_bound)
     for pieces in frame_batches(trajectories, batch_size):
         frames = torch.from_numpy(np.concatenate([piece.frames for piece in pieces]))
         encoded = layout.split_frames(model.to_latents(frames[:, None].to(device)), encoder.n_channels)[:, 0]

@@ -16,6 +16,8 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from autocast.data.sampler import EpochSampler
 from autocast.errors import CheckpointError, ConfigError
 from autocast.generative.noise import Noise
+from autocast.losses.annealing import Progress
+from autocast.losses.objective import WEIGHT
 from autocast.training.budget import Budget
 from autocast.training.curriculum import Curriculum
 from autocast.training.optimizers import Length, count_total_steps, parameter_groups, refresh_rates
@@ -43,6 +45,13 @@ class ScoresValidation(Protocol):
     """A model with cheap scores of its own, such as the error of one window."""
 
     def validation_scores(self, batch: Batch, noise: Noise) -> dict[str, Tensor]: ...
+
+
+@runtime_checkable
+class Anneals(Protocol):
+    """A model whose objective changes while it is trained."""
+
+    def advance(self, progress: Progress) -> None: ...
 
 
 class TrainingModule(L.LightningModule):
@@ -178,9 +187,15 @@ class TrainingModule(L.LightningModule):
         batch = self.cut(batch, step)
         if self.augment is not None:
             batch = self.augment(batch, Noise([(self.seed, AUGMENTATION, step, row) for row in rows]))
+        if isinstance(self.model, Anneals):
+            self.model.advance(self._progress(step))
         terms = self.model.loss(batch, Noise([(self.seed, TRAINING, step, row) for row in rows]))
         told = {_logged_name("train", name): value.detach() for name, value in terms.items()}
         return {"loss": terms["loss"], "step": step, "terms": told}
+
+    def _progress(self, step: int) -> Progress:
+        n_batches = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        return Progress(step, n_batches, self.total_steps(step))
 
     def cut(self, batch: Batch, step: int) -> Batch:
         """A batch with the windows that are trained on at a step."""
@@ -251,4 +266,4 @@ class TrainingModule(L.LightningModule):
 def _logged_name(split: str, term: str) -> str:
     if term == "loss":
         return "train/loss" if split == "train" else "val/objective"
-    return f"{split}/loss/{term}"
+    return f"{split}/{term}" if term.startswith(WEIGHT) else f"{split}/loss/{term}"

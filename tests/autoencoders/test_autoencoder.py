@@ -25,7 +25,7 @@ def noise_of(*rows: int) -> Noise:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_bottlenecks_keep_the_shape_and_repeat(option):
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
-        bottleneck = instantiate(compose(overrides=[f"+bottleneck@leaf={option}"]).leaf, _convert_="all")()
+        bottleneck = instantiate(compose(overrides=[f"+bottleneck@leaf={option}"]).leaf, _convert_="all")(5)
     z = torch.randn(3, 2, 4, 6, 5, requires_grad=True)
     assert bottleneck(z, None).shape == z.shape
     assert torch.equal(bottleneck(z, None), bottleneck(z, None))
@@ -37,14 +37,14 @@ def test_bottlenecks_keep_the_shape_and_repeat(option):
 
 
 def test_noise_is_there_in_training_only():
-    bottleneck, z = IdentityBottleneck(noise=0.1), torch.zeros(64, 2, 4, 6, 5)
+    bottleneck, z = IdentityBottleneck(5, noise=0.1), torch.zeros(64, 2, 4, 6, 5)
     assert torch.equal(bottleneck(z, None), z)
     assert float(bottleneck(z, noise_of(*range(64))).std()) == pytest.approx(0.1, rel=0.05)
 
 
 def test_the_autoencoder_joins_its_parts():
     encoder = DeepCompressionEncoder(SPEC)
-    autoencoder = Autoencoder(encoder, IdentityBottleneck(noise=0.1), encoder.mirror())
+    autoencoder = Autoencoder(encoder, IdentityBottleneck(encoder.n_channels, noise=0.1), encoder.mirror())
     x = torch.randn(3, 2, 8, 12, 2)
     assert torch.equal(autoencoder.decode(autoencoder.encode(x)), autoencoder(x))
     noisy = autoencoder(x, noise_of(0, 1, 2))
@@ -55,7 +55,7 @@ def test_the_autoencoder_joins_its_parts():
 def test_one_batch_can_be_learned():
     torch.manual_seed(0)
     encoder = DeepCompressionEncoder(SPEC, widths=(16, 32))
-    autoencoder = Autoencoder(encoder, IdentityBottleneck(), encoder.mirror())
+    autoencoder = Autoencoder(encoder, IdentityBottleneck(encoder.n_channels), encoder.mirror())
     optimizer = torch.optim.Adam(autoencoder.parameters(), lr=1e-2)
     x = torch.randn(2, 2, 8, 12, 2)
     for _ in range(60):

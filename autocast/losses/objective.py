@@ -1,0 +1,123 @@
+"""The objective of an autoencoder: named terms times weights, which may change while it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from autocast.errors import ConfigError
+from autocast.losses.annealing import END, Annealing, Number, Progress, as_annealing
+from autocast.losses.terms import MEAN, SUM, Coded, SquaredError, Term
+
+ELBO = "elbo"
+REDUCTIONS = {ELBO: SUM, MEAN: MEAN}
+"""How the numbers of a frame come together, where a term leaves that open."""
+WEIGHT = "weight/"
+"""Before the name of a term, where its weight is told."""
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """What an objective asks of a bottleneck: the name of the term that it is trained with, if it needs one."""
+
+    term: ClassVar[str | None]
+
+
+class Objective(nn.Module):
+    """Weighted sum of terms, each the mean over frames.
+
+    Args:
+        terms: By name; those that are None are left out.
+        weights: Of every term: a number, or an `Annealing`. A term whose weight is 0 is not computed.
+        reduction: "elbo" sums over the numbers of a frame, so that the weight of `kl` is the beta of a beta-VAE;
+            "mean" averages over them, but for `kl`.
+
+    References:
+        | beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework (Higgins et al., 2017)
+        | https://openreview.net/forum?id=Sy2fzU9gl
+    """
+
+    def __init__(
+        self,
+        terms: Mapping[str, Term | None],
+        weights: Mapping[str, Annealing | Number | None],
+        *,
+        reduction: str = MEAN,
+    ) -> None:
+        super().__init__()
+        known = {name: term for name, term in terms.items() if term is not None}
+        self.weights = {name: as_annealing(weight) for name, weight in weights.items() if weight is not None}
+        _check(known, self.weights, reduction)
+        self.terms = nn.ModuleDict(known)
+        self.reduction = reduction
+
+    @property
+    def summary(self) -> str:
+        """`elbo: 1 mse + 0 to 0.1 (linear, 10 %) kl`"""
+        return f"{self.reduction}: " + " + ".join(f"{self.weights[name]} {name}" for name in self.terms)
+
+    def check_bottleneck(self, bottleneck: Trained) -> None:
+        """Whether every term can be computed, and what the bottleneck is trained with is there.
+
+        Raises:
+            ConfigError: One cannot, or it is not.
+        """
+        kind = type(bottleneck).__name__
+        for name, term in self.terms.items():
+            if term.needs not in (None, bottleneck.term):
+                raise ConfigError(
+                    f"objective: the term {name} measures what {kind} does not have. Leave it out "
+                    f"(objective.terms.{name}=null, objective.weights.{name}=null), or choose another bottleneck."
+                )
+        if bottleneck.term is not None and all(term.needs != bottleneck.term for term in self.terms.values()):
+            raise ConfigError(
+                f"objective: {kind} is trained with the term {bottleneck.term}, which is not among "
+                f"{', '.join(self.terms)}. Choose objective={'vae' if bottleneck.term == 'kl' else 'vq'}, or add it."
+            )
+
+    def forward(self, coded: Coded, progress: Progress | None = None) -> dict[str, Tensor]:
+        """The sum as "loss", the terms by name, and while it is trained their weights as `weight/<name>`.
+
+        Args:
+            coded: Frames.
+            progress: How far the training is; None is a validation, which weighs as in the end, so that its sum means
+                the same in every epoch.
+        """
+        told: dict[str, Tensor] = {}
+        total = coded.reconstruction.new_zeros(())
+        for name, term in self.terms.items():
+            weight = self.weights[name].at(progress or END)
+            if weight:
+                told[name] = self._reduce(term, term(coded))
+                total = total + weight * told[name]
+            if progress is not None:
+                told[f"{WEIGHT}{name}"] = torch.full((), weight, device=total.device)
+        return {"loss": total, **told}
+
+    def _reduce(self, term: nn.Module, values: Tensor) -> Tensor:
+        reduction = term.reduction or REDUCTIONS[self.reduction]
+        each = values.flatten(1)
+        return (each.sum(1) if reduction == SUM else each.mean(1)).mean()
+
+
+def mean_squared_error() -> Objective:
+    """What an autoencoder without a distribution or codes is trained with."""
+    return Objective({"mse": SquaredError()}, {"mse": 1.0})
+
+
+def _check(terms: Mapping[str, Term], weights: Mapping[str, Annealing], reduction: str) -> None:
+    if reduction not in REDUCTIONS:
+        raise ConfigError(f"objective.reduction={reduction}: there are {', '.join(REDUCTIONS)}.")
+    without, idle = terms.keys() - weights.keys(), weights.keys() - terms.keys()
+    if without or idle:
+        problems = [f"{name} has no weight" for name in sorted(without)]
+        problems += [f"there is a weight of {name}, but no such term" for name in sorted(idle)]
+        raise ConfigError(f"objective: {'; '.join(problems)}. Terms: {', '.join(terms)}.")
+    ends = {name: annealing.weight for name, annealing in weights.items()}
+    if negative := [f"{name} ({weight})" for name, weight in ends.items() if weight < 0]:
+        raise ConfigError(f"objective.weights: not negative are wanted, found {', '.join(negative)}.")
+    if not any(ends.values()):
+        raise ConfigError(f"objective.weights: all are 0, so nothing is learnt. Terms: {', '.join(terms)}.")
