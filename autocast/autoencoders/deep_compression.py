@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from autocast.autoencoders.decoder import Decoder
-from autocast.autoencoders.encoder import Encoder
+from autocast.autoencoders.encoder import Encoder, check_divides
 from autocast.errors import ConfigError
 from autocast.layout import frames_to_images, images_to_frames
 from autocast.nn.deep_compression import DeepCompressionDown, DeepCompressionUp, saturate
@@ -38,7 +38,7 @@ class DeepCompressionEncoder(Encoder):
     ) -> None:
         _check_stages("encoder", widths, blocks)
         factor = 2 ** len(widths)
-        _check_grid(spec, factor)
+        check_divides(spec, factor, "encoder.widths")
         if shortcut:
             _check_shortcut("encoder", widths, spec.n_spatial_dims)
         coarse = tuple(n // factor for n in spec.grid_shape)
@@ -127,13 +127,3 @@ def _check_shortcut(part: str, widths: Sequence[int], n_dims: int) -> None:
                 f"to {coarse} in equal groups. Let each width divide {2**n_dims} times the one before it, or give "
                 f"{part}.shortcut=false."
             )
-
-
-def _check_grid(spec: FieldSpec, factor: int) -> None:
-    bad = [f"{name}={n}" for name, n in zip(spec.dim_names, spec.grid_shape, strict=True) if n % factor]
-    if bad:
-        raise ConfigError(
-            f"encoder.widths makes the grid {factor} times coarser, which does not divide {', '.join(bad)} of "
-            f"{spec.dataset_name}. Give fewer widths (each halves the grid), or use encoder=permute_concat or "
-            "encoder=identity."
-        )

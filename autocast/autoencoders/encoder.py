@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from autocast.autoencoders.decoder import Decoder
+from autocast.errors import ConfigError
 from autocast.types import FieldSpec
 
 
@@ -48,3 +49,18 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def mirror(self) -> Decoder:
         """A decoder with this encoder's architecture reversed."""
+
+
+def check_divides(spec: FieldSpec, factor: int, key: str) -> None:
+    """Whether a grid can be made `factor` times coarser.
+
+    Raises:
+        ConfigError: It cannot, along some axis; `key` names what asks for it.
+    """
+    bad = [f"{name}={n}" for name, n in zip(spec.dim_names, spec.grid_shape, strict=True) if n % factor]
+    if bad:
+        raise ConfigError(
+            f"{key} makes the grid {factor} times coarser, which does not divide {', '.join(bad)} of "
+            f"{spec.dataset_name}. Give fewer {key.rpartition('.')[2]} (each halves the grid), or use "
+            "encoder=permute_concat or encoder=identity."
+        )

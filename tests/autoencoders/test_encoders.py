@@ -43,8 +43,9 @@ def leaf(group: str, option: str):
 
 
 def factor_of(option: str) -> int:
-    """How much coarser the encoded grid is; 4 where nothing is made coarser, so that grids are not tiny."""
-    return 2 ** len(leaf("encoder", option).keywords.get("widths", [1, 1]))
+    """How much coarser the grid becomes; 4 where nothing is made coarser, so that grids are not tiny."""
+    settings = leaf("encoder", option).keywords
+    return 2 ** (len(settings["ch_mult"]) - 1 if "ch_mult" in settings else len(settings.get("widths", [1, 1])))
 
 
 def grid_of(option: str, *steps: int) -> tuple[int, ...]:
@@ -53,8 +54,13 @@ def grid_of(option: str, *steps: int) -> tuple[int, ...]:
 
 def build_encoder(option: str, spec: FieldSpec) -> Encoder:
     make = leaf("encoder", option)
-    widths = make.keywords.get("widths")
-    return make(spec, widths=[n // NARROWER for n in widths]) if widths else make(spec)
+    narrow = {
+        "widths": lambda widths: [n // NARROWER for n in widths],
+        "base_ch": lambda _: 4,
+        "latent_channels": lambda n: n // NARROWER if option == "vector" else n,
+    }
+    settings = make.keywords
+    return make(spec, **{key: narrow[key](settings[key]) for key in narrow.keys() & settings.keys()})
 
 
 def build(option: str, spec: FieldSpec) -> tuple[Encoder, Decoder]:
@@ -112,8 +118,11 @@ def test_every_parameter_changes_the_reconstruction(option):
 @torch.no_grad()
 @pytest.mark.parametrize("steps", [(3,), (4, 3), (2, 3, 1)])
 def test_periodic_axes_are_equivariant(option, steps):
-    encoder, decoder = build(option, spec_of(grid_of(option, *steps), ("periodic", "wall", "periodic")[: len(steps)]))
-    x = torch.randn(1, 2, *encoder.spec.grid_shape, 2)
+    if option == "vector":
+        pytest.skip("a vector has no place")
+    spec = spec_of(grid_of(option, *steps), ("periodic", "wall", "periodic")[: len(steps)])
+    encoder, decoder = (part.double() for part in build(option, spec))  # deep ones round by more than is allowed here
+    x = torch.randn(1, 2, *encoder.spec.grid_shape, 2, dtype=torch.float64)
     factor = encoder.spec.grid_shape[0] // encoder.grid_shape[0]
     z, shifted = encoder.encode(x), encoder.encode(x.roll(factor, 2))
     torch.testing.assert_close(shifted, z.roll(1, 2), rtol=1e-4, atol=1e-5)
