@@ -33,6 +33,7 @@ class AdvectionDiffusion(Simulator):
     channel_names = ("vorticity",)
     units = ("",)
     scalar_names = ("nu", "mu")
+    continues_from_frames = True
 
     def __init__(  # noqa: PLR0913
         self,

@@ -43,6 +43,7 @@ class GrayScott(Simulator):
     channel_names = ("A", "B")
     units = ("", "")
     scalar_names = ("F", "k")
+    continues_from_frames = True
 
     def __init__(  # noqa: PLR0913
         self,

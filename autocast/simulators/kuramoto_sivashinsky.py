@@ -39,6 +39,7 @@ class KuramotoSivashinsky(Simulator):
 
     channel_names = ("u",)
     units = ("",)
+    continues_from_frames = True
 
     def __init__(  # noqa: PLR0913
         self,

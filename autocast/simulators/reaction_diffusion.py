@@ -27,6 +27,7 @@ class ReactionDiffusion(Simulator):
 
     channel_names = ("u", "v")
     units = ("", "")
+    continues_from_frames = True
 
     def __init__(  # noqa: PLR0913
         self,

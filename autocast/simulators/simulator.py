@@ -79,6 +79,8 @@ class Simulator(ABC):
     channel_names: ClassVar[tuple[str, ...]]
     units: ClassVar[tuple[str, ...]]
     scalar_names: tuple[str, ...] = ()
+    continues_from_frames: ClassVar[bool] = False
+    """Whether the channels and the scalars are all that the equation needs to go on from any recorded frame."""
 
     def __init__(
         self,

@@ -13,8 +13,10 @@ import yaml
 
 from autocast.errors import ConfigError, DataError
 from autocast.simulators.advection_diffusion import AdvectionDiffusion
+from autocast.simulators.continuation import coarsened, continued
 from autocast.simulators.gray_scott import GrayScott, third_steady_state
 from autocast.simulators.reaction_diffusion import ReactionDiffusion
+from autocast.simulators.resampling import coarsen, refine
 from autocast.types import FieldSpec
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "simulator").glob("*.yaml"))
@@ -269,3 +271,33 @@ def test_a_linear_map_of_each_point_is_clearly_wrong_for_the_default_reaction_di
     x = torch.cat([x, torch.ones(len(x), 1)], dim=1)
     forecast = x @ torch.linalg.solve(x.T @ x, x.T @ y)
     assert ((forecast - y).square().mean() / y.var()).sqrt() > 0.4
+
+
+def test_goes_on_from_a_recorded_frame_as_it_went_on_then(file):
+    """At full resolution, to what single precision keeps of a frame; chaos has no time to enlarge that."""
+    simulator = toy(file, n_frames=7, precision="float64")
+    whole = simulator.simulate([3, 4])
+    assert simulator.continues_from_frames
+    frames = continued(simulator, whole.fields[:, 2], whole.scalars, stride=2)
+    for expected, frame in zip((whole.fields[:, 4], whole.fields[:, 6]), frames, strict=False):
+        scale = expected.abs().max().item()
+        torch.testing.assert_close(frame.float(), expected, rtol=0, atol=2e-6 * scale)
+
+
+def test_a_coarser_grid_keeps_everything_else(file):
+    simulator = toy(file, grid_shape=[16, 24][-len(from_config(file).grid_shape) :])
+    coarse = coarsened(simulator, 4)
+    assert coarse.grid_shape == tuple(n // 4 for n in simulator.grid_shape)
+    assert {**vars(coarse), "grid_shape": simulator.grid_shape} == vars(simulator)
+    with pytest.raises(ConfigError, match="8 times coarser: every axis needs a multiple of 8, at least 32"):
+        coarsened(simulator, 8)
+
+
+def test_half_the_resolution_is_close_where_fields_are_smooth():
+    fine = AdvectionDiffusion(grid_shape=(32, 48), n_frames=4, cutoff=2, nu=(0.05, 0.05))
+    whole = fine.simulate([1])
+    coarse = coarsened(fine, 2)
+    start = coarsen(whole.fields[:, 0].double(), coarse.grid_shape, (True, True))
+    frames = torch.stack([f for f, _ in zip(continued(coarse, start, whole.scalars), range(3), strict=False)], dim=1)
+    forecast = refine(frames, fine.grid_shape, (True, True)).float()
+    assert (forecast - whole.fields[:, 1:]).norm() < 1e-2 * whole.fields[:, 1:].norm()
