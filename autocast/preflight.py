@@ -16,6 +16,7 @@ from autocast.runs.parents import Parent
 from autocast.runs.place import Place, read_config
 from autocast.runs.problems import Problem
 from autocast.runs.request import SLURM, Request
+from autocast.simulations import coarse_simulators
 from autocast.types import FieldSpec
 
 FIELDS = ("channel_names", "grid_shape", "boundary")
@@ -67,9 +68,12 @@ def preflight(
     )
     if request.command not in ("eval", "cache-latents"):
         problems += _other_latents(config, header.digest, place, awaited=request.mode == SLURM)
-    if request.dry_run or request.detach:
-        return problems, [f"{UNCHECKED.get(request.command, UNCHECKED_MODEL)}: needs torch, done at the start"]
     section = (eval_config or config)["eval"] if request.command == "eval" or eval_config is not None else {}
+    without_torch = request.dry_run or request.detach
+    if header.manifest is None or not without_torch:
+        problems += _simulator_problems(section, header)
+    if without_torch:
+        return problems, [f"{UNCHECKED.get(request.command, UNCHECKED_MODEL)}: needs torch, done at the start"]
     problems += _settings_problems(section, place.kind)
     rollout = section.get("rollout")
     if problems or (request.command == "eval" and rollout is None):
@@ -212,6 +216,14 @@ def _settings_problems(section: Mapping[str, Any], kind: str) -> Iterator[Proble
 
     try:
         EvaluationSettings.from_config(section)
+    except AutocastError as error:
+        yield Problem("eval", str(error))
+
+
+def _simulator_problems(section: Mapping[str, Any], header: DatasetHeader) -> Iterator[Problem]:
+    """Baselines that the data's simulator cannot compute."""
+    try:
+        coarse_simulators(section.get("baselines") or (), header.manifest)
     except AutocastError as error:
         yield Problem("eval", str(error))
 

@@ -5,13 +5,11 @@ Nothing heavy is imported before it is needed.
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from autocast.errors import ConfigError
 from autocast.runs.build import build
 from autocast.runs.directory import run_of_file
 from autocast.runs.identity import sha256
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from autocast.data.datamodule import FieldDataModule
     from autocast.data.latents import LatentDataModule
     from autocast.emulators import EncoderProcessorDecoder
-    from autocast.evaluation.payoff import Simulation
-    from autocast.simulators.simulator import Simulator
 
 LATENT_BATCHES = 32
 """Training batches on which the scales of increments are measured, and those of latents that are not known."""
@@ -114,29 +110,6 @@ def load_with_digest(file: Path) -> tuple[Any, str]:
         digest, model = sha256(file), load(file)
         if sha256(file) == digest:
             return model, digest
-
-
-def find_simulation(manifest: Mapping[str, Any] | None) -> Simulation | str:
-    """How the first test trajectory of a data set was simulated, by the manifest of the data set; else why that cannot
-    be known."""
-    from autocast.data.simulate import trajectory_seed
-    from autocast.evaluation.payoff import Simulation
-
-    if manifest is None:
-        return "its data set was not simulated here: no manifest says how"
-    plan = manifest["plan"]
-    target = plan["simulator"]
-    try:
-        keywords = inspect.signature(build({"_target_": target, "_partial_": True})).parameters
-        settings = {key: value for key, value in plan["settings"].items() if key in keywords}
-
-        def make(n_frames: int) -> Simulator:
-            return build({"_target_": target, **settings, "n_frames": n_frames, "burn_in": 0.0})
-
-        make(1)
-    except ConfigError as error:
-        return f"{target} of its data set cannot be built as it was: {error}"
-    return Simulation(make, trajectory_seed(plan["seed"], "test", 0))
 
 
 def _new_emulator(config: Mapping[str, Any], datamodule: FieldDataModule, *, frozen: bool) -> EncoderProcessorDecoder:

@@ -25,7 +25,8 @@ from autocast.runs.own_keys import read_own, without_own
 from autocast.runs.problems import Problem
 from autocast.runs.spent import training_seconds
 from autocast.signals import StoppedError
-from autocast.starts import Start, find_simulation, load, load_with_digest, open_data, reopen, start
+from autocast.simulations import coarse_simulators, find_simulation
+from autocast.starts import Start, load, load_with_digest, open_data, reopen, start
 
 if TYPE_CHECKING:
     from autocast.data.datamodule import FieldDataModule
@@ -112,6 +113,7 @@ def evaluate(job: Job) -> Outcome:
     directory = job.directory.eval_dir(job.stage)
     settings = EvaluationSettings.from_config(job.config["eval"])
     datamodule = open_data(job)
+    simulators = coarse_simulators(settings.baselines, datamodule.header.manifest)
     checkpoint = Path(file) if file else job.directory.checkpoint_file(job.kind)
     model = load(checkpoint, job.config)
     device = _device(job.config["trainer"]["accelerator"])
@@ -127,6 +129,7 @@ def evaluate(job: Job) -> Outcome:
             device=device,
             identity={"weights": sha256(checkpoint), "model": job.config["model"]},
             sharing=Sharing(opening, other_devices(settings.devices, device)) if settings.devices > 1 else None,
+            simulators=simulators,
         )
     result.provenance.update(panels.provenance(job))
     findings = verdict(result)

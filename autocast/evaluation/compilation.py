@@ -75,7 +75,7 @@ def _works(forecaster: ModelForecaster, plan: Plan, mode: str, note: Callable[[s
 
     works = _compiles(forecaster.model, mode, attempt, lambda why: note(f"{why}; eval.compile=false does not try"))
     if not works:
-        forecaster.forget()
+        forecaster.stopwatch.forget()
     return works
 
 

@@ -41,6 +41,8 @@ from autocast.evaluation.result import (
     MEMBER,
     PERSISTENCE,
     RECONSTRUCTION,
+    SIMULATOR_HALF,
+    SIMULATOR_QUARTER,
     EvaluationResult,
     LatentUsage,
     Spectrum,
@@ -57,6 +59,8 @@ _BASELINE_LINES: dict[str, dict[str, Any]] = {
     CLIMATOLOGY: {"color": PURPLE, "linestyle": (0, (1, 1.5))},
     LINEAR: {"color": GREEN, "linestyle": (0, (6, 1.5, 1, 1.5))},
     RECONSTRUCTION: {"color": GREY, "linestyle": (0, (2, 2))},
+    SIMULATOR_HALF: {"color": ORANGE, "linestyle": (0, (9, 1.5))},
+    SIMULATOR_QUARTER: {"color": ORANGE, "linestyle": (0, (3, 1, 1, 1, 1, 1))},
 }
 """A line is known by its dashes as well as by its colour."""
 _SERIES_LINES: list[dict[str, Any]] = [

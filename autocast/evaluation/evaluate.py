@@ -28,6 +28,7 @@ from autocast.evaluation.stress import check_stress, stress_test
 from autocast.evaluation.work import OnEvent, Work
 from autocast.metrics.registry import METRICS, resolve_metrics
 from autocast.metrics.streams import SpectrumStream, TermStream
+from autocast.simulators.simulator import Simulator
 from autocast.version import __version__
 
 PARTS_DIR = ".parts"
@@ -48,6 +49,7 @@ def evaluate(
     device: str | torch.device = "cpu",
     identity: Mapping[str, Any] | None = None,
     sharing: Sharing | None = None,
+    simulators: Mapping[str, Simulator] | None = None,
 ) -> EvaluationResult:
     """Scores a model on every trajectory of the test split, and writes the tables into `out_dir`.
 
@@ -68,6 +70,7 @@ def evaluate(
         identity: Plain values that tell the model from others: its weights and settings. With it `out_dir` keeps parts
             of what is done, with which another call goes on, until `forget_parts`.
         sharing: Devices that take a share of the trajectories, each in a process of its own; wants `identity`.
+        simulators: Of the data, on the grids of those baselines of the settings that are one, by their names.
 
     Raises:
         ConfigError: Forecasts are to be compiled, and there is no compiler.
@@ -83,9 +86,9 @@ def evaluate(
     for text in plan.notes:
         on_event("note", {"text": text})
     on_event("evaluation_started", plan.sizes)
-    work = Work(model, datamodule, plan, device, on_event)
     known = _identity(plan, datamodule, identity, device) if identity else None
     parts = Parts(out_dir / PARTS_DIR, known) if known else None
+    work = Work(model, datamodule, plan, device, on_event, simulators or {})
     with ExitStack() as stack:
         if settings.save_rollouts:
             work.watch("rollouts", stack.enter_context(_recorder(plan, out_dir, parts)))
@@ -268,5 +271,5 @@ def _provenance(work: Work, datamodule: EvaluationData) -> dict[str, Any]:
             "stride": plan.test.stride,
         },
         "baselines": {"fitted_to_trajectories": 0 if train is None else len(fitted_trajectories(train))},
-        "timing": work.model_forecaster.timing(),
+        "timing": work.timing,
     }

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from autocast.evaluation.baselines import Step
 from autocast.evaluation.memory import rows_that_fit
+from autocast.evaluation.stopwatch import Stopwatch
 from autocast.evaluation.trajectory_batches import TrajectoryBatch
 from autocast.rollout import rollout
 
@@ -64,15 +63,13 @@ class ModelForecaster:
     device: torch.device
     max_rows: int | None = None
     compiled: bool = False
-    spent: dict[int, tuple[float, int]] = field(default_factory=dict)
-    """Seconds, and steps times members, by the first trajectory of a batch."""
+    stopwatch: Stopwatch = field(init=False)
 
-    @property
-    def seconds(self) -> float:
-        return sum(seconds for seconds, _ in self.spent.values())
+    def __post_init__(self) -> None:
+        self.stopwatch = Stopwatch(self.device)
 
     def __call__(self, batch: TrajectoryBatch) -> Iterator[Tensor]:
-        return self._timed(self.windows(batch, batch.n_steps), batch.numbers[0])
+        return self.stopwatch.timed(self.windows(batch, batch.n_steps), batch.numbers[0])
 
     def windows(self, batch: TrajectoryBatch, n_steps: int) -> Iterator[Tensor]:
         """The same windows as a call's, of a rollout of any length and not timed."""
@@ -88,41 +85,14 @@ class ModelForecaster:
             max_rows=self.max_rows,
         )
 
-    def forget(self) -> None:
-        """What was forecast so far does not count."""
-        self.spent.clear()
-
-    def take(self, numbers: Sequence[int]) -> dict[str, np.ndarray]:
-        """The time of a batch."""
-        return {"spent": np.array(self.spent[numbers[0]])}
-
-    def put(self, numbers: Sequence[int], arrays: Mapping[str, np.ndarray]) -> None:
-        """What `take` gave."""
-        seconds, n_member_steps = arrays["spent"].tolist()
-        self.spent[numbers[0]] = seconds, int(n_member_steps)
-
     def timing(self) -> dict[str, Any]:
         """How long the model took, compilation included and scoring not."""
         return {
-            "seconds": self.seconds,
-            "seconds_per_step_and_member": self.seconds / max(sum(n for _, n in self.spent.values()), 1),
+            "seconds": self.stopwatch.seconds,
+            "seconds_per_step_and_member": self.stopwatch.seconds_per_step,
             "device": self.device.type,
             "compiled": self.compiled,
         }
-
-    def _timed(self, windows: Iterator[Tensor], first: int) -> Iterator[Tensor]:
-        spent, n_member_steps = self.spent.get(first, (0.0, 0))
-        while True:
-            start = time.perf_counter()
-            window = next(windows, None)
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            spent += time.perf_counter() - start
-            n_member_steps += 0 if window is None else window.shape[0] * window.shape[1] * window.shape[2]
-            self.spent[first] = spent, n_member_steps
-            if window is None:
-                return
-            yield window
 
 
 def rows_per_call(

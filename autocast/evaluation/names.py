@@ -9,6 +9,8 @@ from autocast.evaluation.result import (
     MODEL,
     PERSISTENCE,
     RECONSTRUCTION,
+    SIMULATOR_HALF,
+    SIMULATOR_QUARTER,
     EvaluationResult,
 )
 
@@ -17,6 +19,8 @@ BASELINE_NAMES = {
     CLIMATOLOGY: "climatology",
     LINEAR: "linear map",
     RECONSTRUCTION: "reconstruction floor",
+    SIMULATOR_HALF: "simulator, half resolution",
+    SIMULATOR_QUARTER: "simulator, quarter resolution",
 }
 METRIC_NAMES = {
     "vrmse": "VRMSE",

@@ -20,14 +20,15 @@ from autocast.evaluation.names import (
 )
 from autocast.evaluation.result import (
     ALL_CHANNELS,
-    BASELINES,
     ENSEMBLE,
+    KNOWN_BASELINES,
     MEAN,
     MEMBER,
     MODEL,
     EvaluationResult,
     LatentUsage,
 )
+from autocast.evaluation.simulator_cost import seconds_per_step
 from autocast.evaluation.snapshots import spread_evenly
 from autocast.evaluation.spectral_reach import TOLERANCE, spectral_reaches
 
@@ -35,7 +36,8 @@ _MOST_LEADS = 8
 
 
 def baseline_table(result: EvaluationResult) -> str:
-    """The headline score of the model and of each baseline at a few lead times."""
+    """The headline score of the model and of each baseline at a few lead times; where a baseline is a simulator, also
+    what a step of a trajectory takes."""
     metric = next(iter(curve_metrics(result)), None)
     if metric is None:
         return ""
@@ -44,14 +46,16 @@ def baseline_table(result: EvaluationResult) -> str:
     shown = s[(s.metric == metric) & (s.channel == channel)]
     leads = sorted(shown.lead_time.unique())
     leads = [leads[i] for i in spread_evenly(len(leads), _MOST_LEADS)]
+    timed = "baselines" in result.provenance.get("timing", {})
     rows = []
-    for model in (MODEL, *BASELINES):
+    for model in (MODEL, *KNOWN_BASELINES):
         for kind in (MEAN, MEMBER, ENSEMBLE):
             values = result.series(metric, kind, model, channel)
             if not values.empty:
                 label = _forecast_name(result, kind) if model == MODEL else BASELINE_NAMES[model]
-                rows.append((label, [values.get(lead, math.nan) for lead in leads], model == MODEL))
-    heads = ["forecast", *(f"lead {lead}" for lead in leads)]
+                cost = [1e3 * seconds_per_step(result, model, kind)] if timed else []
+                rows.append((label, [*(values.get(lead, math.nan) for lead in leads), *cost], model == MODEL))
+    heads = ["forecast", *(f"lead {lead}" for lead in leads), *(["ms a step"] if timed else [])]
     of = "" if channel == ALL_CHANNELS else f" of {channel}"
     return _table(f"{metric_name(metric)}{of}, beside the baselines", heads, 1, [
         ([label], values, subject) for label, values, subject in rows

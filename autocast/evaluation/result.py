@@ -20,6 +20,10 @@ MODEL = "model"
 """Value of the column `model` in the rows of the evaluated model; the baselines have their own names there."""
 PERSISTENCE, CLIMATOLOGY, LINEAR, RECONSTRUCTION = "persistence", "climatology", "linear", "reconstruction"
 BASELINES = (PERSISTENCE, CLIMATOLOGY, LINEAR, RECONSTRUCTION)
+SIMULATOR_HALF, SIMULATOR_QUARTER = "simulator_half", "simulator_quarter"
+SIMULATORS = {SIMULATOR_HALF: 2, SIMULATOR_QUARTER: 4}
+"""Baselines on request: the data's simulator on a grid with so many times fewer points along every axis."""
+KNOWN_BASELINES = (*BASELINES, *SIMULATORS)
 
 CARRIES = {"encode_once": "latents", "ambient": "fields"}
 """What a member carries from window to window, by mode of the rollout: that which is not the model's own has rows under

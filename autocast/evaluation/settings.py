@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from autocast.errors import ConfigError
-from autocast.evaluation.result import BASELINES
+from autocast.evaluation.result import BASELINES, KNOWN_BASELINES, SIMULATORS
 from autocast.metrics.catalogue import DEFAULT_METRICS, resolve_names
-from autocast.rollout import ROLLOUTS
+from autocast.rollout import LATENT, ROLLOUTS
 
 ALL_LEADS = "all"
 AUTO = "auto"
@@ -48,6 +48,7 @@ class EvaluationSettings:
     windows: tuple[str, ...] = ("1", "2:8")
     """Windows of lead times, `first:last` from 1, both included; the whole rollout is always there as "all"."""
     baselines: tuple[str, ...] = BASELINES
+    """Of `KNOWN_BASELINES`."""
     other_rollout: bool = True
     """Where a model compresses, also roll one member out through the fields instead of its latents, or the other way
     round."""
@@ -76,6 +77,11 @@ class EvaluationSettings:
         _check_known_baselines(self.baselines)
         if self.rollout not in (None, *ROLLOUTS):
             raise ConfigError(f"eval.rollout={self.rollout}: no such mode. There are: {', '.join(ROLLOUTS)}.")
+        if self.rollout == LATENT and (simulators := [name for name in self.baselines if name in SIMULATORS]):
+            raise ConfigError(
+                f"eval.baselines={simulators}: a simulator computes fields, and eval.rollout=latent scores latents. "
+                "Leave them out, or choose another rollout."
+            )
         for key in ("n_members", "n_steps", "batch_size", "max_rows", "devices", "fps", "stress"):
             _check_positive(key, getattr(self, key))
         if self.memory_limit is not None and self.memory_limit <= 0:
@@ -115,9 +121,9 @@ def _frozen(value: Any) -> Any:
 
 
 def _check_known_baselines(names: tuple[str, ...]) -> None:
-    unknown = [name for name in names if name not in BASELINES]
+    unknown = [name for name in names if name not in KNOWN_BASELINES]
     if unknown:
-        raise ConfigError(f"eval.baselines: no such baseline {unknown}. There are: {', '.join(BASELINES)}.")
+        raise ConfigError(f"eval.baselines: no such baseline {unknown}. There are: {', '.join(KNOWN_BASELINES)}.")
 
 
 def _check_positive(key: str, value: int | None) -> None:

@@ -12,7 +12,7 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -26,6 +26,7 @@ from autocast.evaluation.plan import EvaluationData, Plan, make_plan
 from autocast.evaluation.rollout_modes import in_rollout_mode
 from autocast.evaluation.settings import EvaluationSettings
 from autocast.evaluation.work import Work
+from autocast.simulators.simulator import Simulator
 
 POLL_SECONDS = 0.2
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
@@ -58,6 +59,7 @@ class _Share:
     groups: list[list[int]]
     parts: Parts
     n_threads: int
+    simulators: Mapping[str, Simulator]
 
 
 def other_devices(n: int, first: str) -> tuple[str, ...]:
@@ -83,7 +85,7 @@ def share_out(work: Work, groups: Sequence[list[int]], parts: Parts, sharing: Sh
     plan, n_threads = work.plan, max(1, torch.get_num_threads() // n)
     settings = dataclasses.replace(plan.settings, batch_size=plan.batch_size, max_rows=plan.max_rows)
     shares = [
-        _Share(sharing.opening, device, settings, list(groups[k::n]), parts, n_threads)
+        _Share(sharing.opening, device, settings, list(groups[k::n]), parts, n_threads, work.simulators)
         for k, device in enumerate(sharing.devices, start=1)
         if groups[k::n]
     ]
@@ -172,4 +174,4 @@ def _make_work(share: _Share, listen: Callable[[str, dict[str, Any]], None]) -> 
     model, data = share.opening()
     model, data, settings = in_rollout_mode(model.to(device), data, share.settings)  # type: ignore[attr-defined]
     plan: Plan = make_plan(model, data, settings, device)
-    return Work(model, data, plan, device, listen)
+    return Work(model, data, plan, device, listen, share.simulators)

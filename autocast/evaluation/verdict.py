@@ -17,14 +17,18 @@ from autocast.evaluation.result import (
     MEMBER,
     PERSISTENCE,
     RECONSTRUCTION,
+    SIMULATOR_HALF,
+    SIMULATOR_QUARTER,
 )
 from autocast.evaluation.result import EvaluationResult as Result
+from autocast.evaluation.simulator_cost import compare_simulators
 from autocast.evaluation.spectral_reach import TOLERANCE, spectral_reaches
 
 Mark = Literal["good", "warn", "bad"]
 
 GOALS = {PERSISTENCE: "persistence", CLIMATOLOGY: "climatology", LINEAR: "the linear map"}
 """Baselines to beat, as sentences call them."""
+SIMULATOR_NAMES = {SIMULATOR_HALF: "half resolution", SIMULATOR_QUARTER: "a quarter of the resolution"}
 HEADLINE_LEADS = 8
 FITTING_SSR = (0.8, 1.25)
 TOLERABLE_SSR = (0.5, 2.0)
@@ -55,7 +59,7 @@ def verdict(result: Result) -> list[Finding]:
         return [finding for finding in findings if finding]
     findings = [
         _stability(result), _baselines(result), _accuracy(result), _spread(result), _floor(result), _rollout(result),
-        _stress(result), _cost(result),
+        _stress(result), _cost(result), _simulators(result),
     ]  # fmt: skip
     return [finding for finding in findings if finding]
 
@@ -252,6 +256,31 @@ def _cost(result: Result) -> Finding | None:
     seconds = float(timing["seconds_per_step_and_member"])
     included = ", compilation included" if timing["compiled"] else ""
     return Finding("cost", "good", f"{_duration(seconds)} a step and member on {timing['device']}{included}.")
+
+
+def _simulators(result: Result) -> Finding | None:
+    """No goals to beat: what less computing buys without a model."""
+    vrmse = result.series("vrmse", headline_kind(result))
+    last = min(HEADLINE_LEADS, int(vrmse.index[-1])) if len(vrmse) else 0
+    compared = compare_simulators(result, headline_kind(result), last)
+    if not compared:
+        return None
+    whose = "the model's time" if result.n_members == 1 else f"the time of the model's {result.n_members} members"
+    phrases = [
+        f"at {SIMULATOR_NAMES[each.name]}: {_vrmse(each.vrmse)} at lead {last} (the model "
+        f"{_number(each.model_vrmse)}), {_times(each.time_ratio)} times {whose}"
+        for each in compared
+    ]
+    mark: Mark = "bad" if any(each.dominates for each in compared) else "good"
+    return Finding("simulator", mark, f"The simulator {'; '.join(phrases)}.")
+
+
+def _vrmse(value: float) -> str:
+    return f"VRMSE {_number(value)}" if np.isfinite(value) else "not finite"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.2g}"
 
 
 def _grade(value: float, good: float, tolerable: float) -> Mark:

@@ -21,13 +21,15 @@ from autocast.evaluation.forecasters import (
 from autocast.evaluation.latent_usage import LatentUsageStream
 from autocast.evaluation.parts import Parts, Stream
 from autocast.evaluation.plan import EvaluationData, Plan
-from autocast.evaluation.result import MODEL, RECONSTRUCTION
+from autocast.evaluation.result import MODEL, RECONSTRUCTION, SIMULATORS
 from autocast.evaluation.rollout_modes import in_other_mode
+from autocast.evaluation.simulated import SimulatorForecaster
 from autocast.evaluation.trajectory_batches import TrajectoryBatch
 from autocast.metrics.spectral import Grid
 from autocast.metrics.stability import Reference
 from autocast.metrics.streams import SpectrumStream, TermStream
 from autocast.metrics.terms import Window
+from autocast.simulators.simulator import Simulator
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 Observer = Callable[[TrajectoryBatch, int, Window], None]
@@ -49,26 +51,37 @@ class Work:
         plan: Of the whole evaluation.
         device: Of the model.
         on_event: Told of "note", "progress" and "scored".
+        simulators: By the names of the baselines that they are.
     """
 
     def __init__(
-        self, model: Forecasts, datamodule: EvaluationData, plan: Plan, device: torch.device, on_event: OnEvent
+        self,
+        model: Forecasts,
+        datamodule: EvaluationData,
+        plan: Plan,
+        device: torch.device,
+        on_event: OnEvent,
+        simulators: Mapping[str, Simulator],
     ):
         self.plan = plan
         self.on_event = on_event
+        self.simulators = simulators
         self.model_forecaster = ModelForecaster(model, plan.n_members, plan.settings.seed, device, plan.max_rows)
         compile_where_it_pays(self.model_forecaster, plan, lambda text: on_event("note", {"text": text}))
+        self.simulator_forecasters = _simulated(model, datamodule, plan, device, simulators)
         self.forecasters: dict[str, Forecaster] = {
             MODEL: self.model_forecaster,
             **_baselines(model, datamodule, plan, device),
             **self._other_rollout(model),
+            **self.simulator_forecasters,
         }
         names = list(self.forecasters)
         self.streams = {name: plan.term_stream(plan.n_members if name == MODEL else 1) for name in names}
         self.spectra = {name: plan.spectrum_stream() for name in names if name in (MODEL, RECONSTRUCTION)}
         self.examples = ExampleCollector(plan.examples, scalar_names=plan.spec.scalar_names)
         self.usage = LatentUsageStream(model) if isinstance(model, AutoencoderModel) else None
-        self.kept: dict[str, Stream] = {"timing": self.model_forecaster}
+        self.kept: dict[str, Stream] = {"timing": self.model_forecaster.stopwatch}
+        self.kept |= {f"cost/{name}": forecaster.stopwatch for name, forecaster in self.simulator_forecasters.items()}
         self.kept |= {f"scores/{name}": stream for name, stream in self.streams.items()}
         self.kept |= {f"spectra/{name}": stream for name, stream in self.spectra.items()}
         self._observers = {name: _observers(name, self.streams, self.spectra) for name in names}
@@ -76,6 +89,13 @@ class Work:
         self.watch("examples", self.examples)
         if self.usage is not None:
             self.watch("latents", self.usage)
+
+    @property
+    def timing(self) -> dict[str, Any]:
+        """Of the model, and of baselines that are no matter of a moment."""
+        own = self.model_forecaster.timing()
+        baselines = {name: forecaster.timing() for name, forecaster in self.simulator_forecasters.items()}
+        return {**own, "baselines": baselines} if baselines else own
 
     @property
     def n_steps(self) -> int:
@@ -135,6 +155,18 @@ def _baselines(model: Forecasts, datamodule: EvaluationData, plan: Plan, device:
     if RECONSTRUCTION in names:
         found[RECONSTRUCTION] = reconstruction_forecaster(model, device)
     return found
+
+
+def _simulated(
+    model: Forecasts,
+    datamodule: EvaluationData,
+    plan: Plan,
+    device: torch.device,
+    simulators: Mapping[str, Simulator],
+) -> dict[str, SimulatorForecaster]:
+    sizes = {"stride": model.stride, "n_steps_output": model.n_steps_output}
+    names = [name for name in plan.settings.baselines if name in SIMULATORS]
+    return {name: SimulatorForecaster(simulators[name], datamodule.spec, **sizes, device=device) for name in names}
 
 
 def _observers(name: str, streams: Mapping[str, TermStream], spectra: Mapping[str, SpectrumStream]) -> list[Observer]:
