@@ -103,11 +103,11 @@ def evaluate(job: Job) -> Outcome:
     from autocast.evaluation.evaluate import evaluate as score
     from autocast.evaluation.evaluate import forget_parts
     from autocast.evaluation.figures import draw_figures
+    from autocast.evaluation.film_worker import Films
     from autocast.evaluation.report import write_report
     from autocast.evaluation.settings import EvaluationSettings
     from autocast.evaluation.sharing import Sharing, other_devices
     from autocast.evaluation.verdict import verdict
-    from autocast.evaluation.videos import draw_videos
 
     file, videos_dir = job.config["eval"]["checkpoint"], job.config["eval"]["video_dir"]
     directory = job.directory.eval_dir(job.stage)
@@ -118,24 +118,28 @@ def evaluate(job: Job) -> Outcome:
     model = load(checkpoint, job.config)
     device = _device(job.config["trainer"]["accelerator"])
     job.header(panels.evaluation(model, datamodule, settings, device))
-    with panels.Progress(job.console, "rolling out") as progress:
-        opening = functools.partial(reopen, checkpoint, job.config)
-        result = score(
-            model.to(device),
-            datamodule,
-            settings,
-            directory,
-            _listener(job, progress),
-            device=device,
-            identity={"weights": sha256(checkpoint), "model": job.config["model"]},
-            sharing=Sharing(opening, other_devices(settings.devices, device)) if settings.devices > 1 else None,
-            simulators=simulators,
-        )
-    result.provenance.update(panels.provenance(job))
-    findings = verdict(result)
-    figures = draw_figures(result, directory / "figures")
-    videos = draw_videos(result, Path(videos_dir or directory / "videos"), settings.fps) if settings.video else []
+    opening = functools.partial(reopen, checkpoint, job.config)
+    with Films(Path(videos_dir or directory / "videos"), settings.fps) as films:
+        with panels.Progress(job.console, "rolling out") as progress:
+            result = score(
+                model.to(device),
+                datamodule,
+                settings,
+                directory,
+                _listener(job, progress),
+                device=device,
+                identity={"weights": sha256(checkpoint), "model": job.config["model"]},
+                sharing=Sharing(opening, other_devices(settings.devices, device)) if settings.devices > 1 else None,
+                simulators=simulators,
+                on_example=films.draw if settings.video else None,
+            )
+        result.provenance.update(panels.provenance(job))
+        findings = verdict(result)
+        figures = draw_figures(result, directory / "figures")
+        with panels.Progress(job.console, "drawing films") as progress:
+            videos = films.finish(result, _listener(job, progress))
     report = write_report(result, findings, figures, videos, directory / "report.html")
+    films.check()
     forget_parts(directory)
     _track(job, panels.headline(result), [*(drawing.png for drawing in figures), *(video.path for video in videos)])
     return panels.evaluated(job, result, findings, report)

@@ -130,6 +130,18 @@ def test_an_evaluation_that_is_there_is_not_repeated(trained: Path) -> None:
     assert (trained / "eval/report.html").stat().st_mtime_ns == before
 
 
+def test_a_film_that_fails_loses_nothing_else(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "trajectory_0001.mp4").mkdir()
+    words = ("eval.name=films", "eval.n_members=2", "eval.n_steps=2", "eval.baselines=[]", f"eval.video_dir={tmp_path}")
+    assert run(Request("eval", words, workdir=trained)) == 1
+    told = capfd.readouterr()
+    assert "no film of trajectory 1: IsADirectoryError" in told.out + told.err
+    assert "1 of 3 films could not be drawn" in told.err
+    assert (trained / "eval-films/report.html").is_file()
+    assert (tmp_path / "trajectory_0002.mp4").is_file()
+    assert next((trained / "eval-films/.parts").glob("*.npz"), None)  # of which the next call makes up for it
+
+
 def test_the_scored_rollouts_are_kept(trained: Path) -> None:
     with h5py.File(trained / "eval/rollouts.hdf5") as h:
         assert h["t0_fields/u"].shape == (3 * 3, 10, 16, 16)

@@ -25,7 +25,7 @@ from autocast.evaluation.rollout_modes import in_rollout_mode
 from autocast.evaluation.settings import EvaluationSettings
 from autocast.evaluation.sharing import Sharing, share_out
 from autocast.evaluation.stress import check_stress, stress_test
-from autocast.evaluation.work import OnEvent, Work
+from autocast.evaluation.work import OnEvent, OnExample, Work
 from autocast.metrics.registry import METRICS, resolve_metrics
 from autocast.metrics.streams import SpectrumStream, TermStream
 from autocast.simulators.simulator import Simulator
@@ -39,7 +39,7 @@ def _ignore(name: str, values: dict[str, Any]) -> None:
 
 
 @torch.no_grad()
-def evaluate(
+def evaluate(  # noqa: PLR0913
     model: Forecasts,
     datamodule: EvaluationData,
     settings: EvaluationSettings,
@@ -50,6 +50,7 @@ def evaluate(
     identity: Mapping[str, Any] | None = None,
     sharing: Sharing | None = None,
     simulators: Mapping[str, Simulator] | None = None,
+    on_example: OnExample | None = None,
 ) -> EvaluationResult:
     """Scores a model on every trajectory of the test split, and writes the tables into `out_dir`.
 
@@ -71,6 +72,7 @@ def evaluate(
             of what is done, with which another call goes on, until `forget_parts`.
         sharing: Devices that take a share of the trajectories, each in a process of its own; wants `identity`.
         simulators: Of the data, on the grids of those baselines of the settings that are one, by their names.
+        on_example: Told of every example (and what its fields are) as soon as it is complete, or read from a part.
 
     Raises:
         ConfigError: Forecasts are to be compiled, and there is no compiler.
@@ -88,7 +90,7 @@ def evaluate(
     on_event("evaluation_started", plan.sizes)
     known = _identity(plan, datamodule, identity, device) if identity else None
     parts = Parts(out_dir / PARTS_DIR, known) if known else None
-    work = Work(model, datamodule, plan, device, on_event, simulators or {})
+    work = Work(model, datamodule, plan, device, on_event, simulators or {}, on_example)
     with ExitStack() as stack:
         if settings.save_rollouts:
             work.watch("rollouts", stack.enter_context(_recorder(plan, out_dir, parts)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,24 @@ def chosen_trajectories(batch_indices: Sequence[int], batch_size: int, n_traject
 
 
 class ExampleCollector:
-    """Examples of the chosen trajectories, filled window by window."""
+    """Examples of the chosen trajectories, filled window by window.
 
-    def __init__(self, trajectories: Sequence[int], *, scalar_names: Sequence[str] = ()):
+    Args:
+        trajectories: The chosen ones.
+        scalar_names: Of the data.
+        on_complete: Told of every example when it is filled to its end, or was put.
+    """
+
+    def __init__(
+        self,
+        trajectories: Sequence[int],
+        *,
+        scalar_names: Sequence[str] = (),
+        on_complete: Callable[[Example], None] | None = None,
+    ):
         self._chosen = list(trajectories)
         self._scalar_names = scalar_names
+        self._on_complete = on_complete
         self._examples: dict[int, Example] = {}
 
     def add(self, batch: TrajectoryBatch, start: int, window: Window) -> None:
@@ -37,7 +50,10 @@ class ExampleCollector:
             if number in self._chosen:
                 if number not in self._examples:
                     self._examples[number] = self._empty(batch, row, window.n_members)
-                _fill(self._examples[number], start, window.member.forecast[row])
+                forecast = window.member.forecast[row]
+                _fill(self._examples[number], start, forecast)
+                if start + forecast.shape[1] == batch.n_steps:
+                    self._complete(number)
 
     def take(self, numbers: Sequence[int]) -> dict[str, np.ndarray]:
         """The arrays of those of these trajectories that are kept."""
@@ -51,17 +67,22 @@ class ExampleCollector:
 
     def put(self, numbers: Sequence[int], arrays: Mapping[str, np.ndarray]) -> None:
         """What `take` gave."""
-        for number in set(numbers) & set(self._chosen):
+        for number in sorted(set(numbers) & set(self._chosen)):
             fields: dict[str, Any] = {
                 name: arrays[f"{number}/{name}"] for name in ARRAYS if f"{number}/{name}" in arrays
             }
             scalars = dict(zip(self._scalar_names, arrays[f"{number}/scalars"].tolist(), strict=True))
             self._examples[number] = Example(trajectory=number, scalars=scalars, **fields)
+            self._complete(number)
 
     def finish(self, scores: dict[int, float]) -> list[Example]:
         """The examples in the order in which they were chosen, with these scores."""
         found = [self._examples[number] for number in self._chosen if number in self._examples]
         return [Example(**{**vars(each), "score": scores.get(each.trajectory)}) for each in found]
+
+    def _complete(self, number: int) -> None:
+        if self._on_complete is not None:
+            self._on_complete(self._examples[number])
 
     def _empty(self, batch: TrajectoryBatch, row: int, n_members: int) -> Example:
         truth = batch.truth[row].numpy()

@@ -53,6 +53,12 @@ def write_film(film: Film, path: Path, fps: float = 10.0) -> Path:
     return _partial(gif).replace(gif)
 
 
+def forget_partials(directory: Path, pid: int) -> None:
+    """Removes what a process that has ended left unfinished."""
+    for file in directory.glob(f".*.{pid}.partial.*"):
+        file.unlink(missing_ok=True)
+
+
 def _partial(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
 

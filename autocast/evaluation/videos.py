@@ -48,19 +48,26 @@ class RolloutFilm:
 
 def draw_videos(result: EvaluationResult, directory: Path, fps: float = 10.0) -> list[Video]:
     """One film for each example of the result, named after its trajectory."""
-    median = result.median_example
+    median, spec = result.median_example, result.spec
     return [
-        Video(
-            title=f"Trajectory {example.trajectory}",
-            alt=_description(example, result.spec),
-            path=draw_example_video(
-                example, result.spec, directory / f"trajectory_{example.trajectory:04d}.mp4", fps=fps
-            ),
-            trajectory=example.trajectory,
+        video_of(
+            example,
+            spec,
+            draw_example_video(example, spec, directory / film_name(example), fps=fps),
             is_median=example is median,
         )
         for example in result.examples
     ]
+
+
+def film_name(example: Example) -> str:
+    return f"trajectory_{example.trajectory:04d}.mp4"
+
+
+def video_of(example: Example, spec: FieldSpec, path: Path, *, is_median: bool) -> Video:
+    """What is to be said of the film of an example that lies at a path."""
+    title = f"Trajectory {example.trajectory}"
+    return Video(title, _description(example, spec), path, example.trajectory, is_median)
 
 
 def draw_example_video(example: Example, spec: FieldSpec, path: Path, *, fps: float = 10.0, n_members: int = 2) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ from autocast.evaluation.forecasters import (
 from autocast.evaluation.latent_usage import LatentUsageStream
 from autocast.evaluation.parts import Parts, Stream
 from autocast.evaluation.plan import EvaluationData, Plan
-from autocast.evaluation.result import MODEL, RECONSTRUCTION, SIMULATORS
+from autocast.evaluation.result import MODEL, RECONSTRUCTION, SIMULATORS, Example
 from autocast.evaluation.rollout_modes import in_other_mode
 from autocast.evaluation.simulated import SimulatorForecaster
 from autocast.evaluation.trajectory_batches import TrajectoryBatch
@@ -30,10 +31,17 @@ from autocast.metrics.stability import Reference
 from autocast.metrics.streams import SpectrumStream, TermStream
 from autocast.metrics.terms import Window
 from autocast.simulators.simulator import Simulator
+from autocast.types import FieldSpec
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 Observer = Callable[[TrajectoryBatch, int, Window], None]
 """Looks at a window of a forecast as it comes; its first frame has lead time `start + 1`."""
+
+
+class OnExample(Protocol):
+    """Is told of a trajectory that was rolled out to its end."""
+
+    def __call__(self, example: Example, spec: FieldSpec) -> None: ...
 
 
 class Watching(Stream, Protocol):
@@ -52,6 +60,7 @@ class Work:
         device: Of the model.
         on_event: Told of "note", "progress" and "scored".
         simulators: By the names of the baselines that they are.
+        on_example: Told of every example as soon as it is complete.
     """
 
     def __init__(
@@ -62,6 +71,7 @@ class Work:
         device: torch.device,
         on_event: OnEvent,
         simulators: Mapping[str, Simulator],
+        on_example: OnExample | None = None,
     ):
         self.plan = plan
         self.on_event = on_event
@@ -78,7 +88,11 @@ class Work:
         names = list(self.forecasters)
         self.streams = {name: plan.term_stream(plan.n_members if name == MODEL else 1) for name in names}
         self.spectra = {name: plan.spectrum_stream() for name in names if name in (MODEL, RECONSTRUCTION)}
-        self.examples = ExampleCollector(plan.examples, scalar_names=plan.spec.scalar_names)
+        self.examples = ExampleCollector(
+            plan.examples,
+            scalar_names=plan.spec.scalar_names,
+            on_complete=functools.partial(on_example, spec=plan.spec) if on_example else None,
+        )
         self.usage = LatentUsageStream(model) if isinstance(model, AutoencoderModel) else None
         self.kept: dict[str, Stream] = {"timing": self.model_forecaster.stopwatch}
         self.kept |= {f"cost/{name}": forecaster.stopwatch for name, forecaster in self.simulator_forecasters.items()}

@@ -68,6 +68,19 @@ def test_goes_on_behind_the_last_batch(tmp_path, n_steps, redone):
     assert result.provenance["timing"]["seconds_per_step_and_member"] > 0
 
 
+def test_examples_are_told_of_once_they_are_whole_and_again_from_parts(tmp_path):
+    settings, told = dataclasses.replace(SETTINGS, batch_indices=(0, 1)), []
+
+    def keep(example, spec):
+        assert np.isfinite(example.members).all()
+        told.append((example.trajectory, spec.time_step))
+
+    interrupted(tmp_path, 100, settings, on_example=keep)  # in the second batch, when the model is done with it
+    assert told == [(i, 0.1) for i in range(4)]
+    interrupted(tmp_path, 130, settings, on_example=keep)
+    assert told[4:] == told[:4]
+
+
 def test_pictures_are_of_the_trajectories_of_both_calls(tmp_path):
     settings = dataclasses.replace(KEPT, batch_indices=(0, 1))
     whole = evaluate(ToyModel(), make_data(), settings, tmp_path / "whole")

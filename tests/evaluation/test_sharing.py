@@ -33,16 +33,23 @@ def opening(kind=ToyModel):
     return kind(), make_data()
 
 
-def shared(directory, settings=SETTINGS, kind=ToyModel, n=2, on_event=lambda *_: None):
+def shared(directory, settings=SETTINGS, kind=ToyModel, n=2, on_event=lambda *_: None, **options):
     sharing = Sharing(functools.partial(opening, kind), ("cpu",) * (n - 1))
-    return evaluate(ToyModel(), make_data(), settings, directory, on_event, identity={"weights": "w"}, sharing=sharing)
+    options |= {"identity": {"weights": "w"}, "sharing": sharing}
+    return evaluate(ToyModel(), make_data(), settings, directory, on_event, **options)
 
 
 def test_several_processes_evaluate_as_one(tmp_path):
     settings = dataclasses.replace(SETTINGS, batch_indices=(0, 1))
     alone = evaluate(ToyModel(), make_data(), settings, tmp_path / "alone")
-    said = []
-    several = shared(tmp_path / "several", settings, on_event=lambda event, values: said.append((event, values)))
+    said, whole = [], []
+    several = shared(
+        tmp_path / "several",
+        settings,
+        on_event=lambda event, values: said.append((event, values)),
+        on_example=lambda example, spec: whole.append(example.trajectory),
+    )
+    assert sorted(whole) == [0, 1, 2, 3]
     for name in CSV_FILES:
         assert (tmp_path / "several" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name
     for a, b in zip(alone.examples, several.examples, strict=True):
