@@ -31,6 +31,7 @@ class Forecaster:
 
     def __init__(self, model, device):
         self.model, self.device, self.asked = model, device, []
+        self.stopwatch = self
 
     def __call__(self, batch):
         self.asked.append(batch)
