@@ -24,7 +24,7 @@ SPLITS = {"train": "training", "valid": "validation", "test": "evaluation"}
 NEEDED = {"eval": ["train", "test"], "train-eval": ["train", "valid", "test"], "cache-latents": ["train"]}
 """Splits that a command uses; a training its own and the validation's."""
 UNCHECKED = {
-    "eval": "the names of scores and baselines, and the mode of the rollout",
+    "eval": "the names of scores and baselines, the mode of the rollout and the calibration",
     "cache-latents": "that the autoencoder has been trained, and compresses",
 }
 UNCHECKED_MODEL = "that the model can be built for these fields"
@@ -61,6 +61,8 @@ def preflight(
     problems = [*_missing_splits(header, request.command), *_idle_names(config, place), *_clashes(config)]
     if request.command != "cache-latents":  # frames are encoded one by one
         problems += _short_trajectories(header, config)
+    section = (eval_config or config)["eval"] if request.command == "eval" or eval_config is not None else {}
+    problems += _few_to_calibrate(header, section)
     if header.spec is None:
         return problems, [f"{path}: shapes and names are in a .pt file, which is read at the start"]
     problems += (
@@ -68,19 +70,19 @@ def preflight(
     )
     if request.command not in ("eval", "cache-latents"):
         problems += _other_latents(config, header.digest, place, awaited=request.mode == SLURM)
-    section = (eval_config or config)["eval"] if request.command == "eval" or eval_config is not None else {}
     without_torch = request.dry_run or request.detach
     if header.manifest is None or not without_torch:
         problems += _simulator_problems(section, header)
     if without_torch:
         return problems, [f"{UNCHECKED.get(request.command, UNCHECKED_MODEL)}: needs torch, done at the start"]
     problems += _settings_problems(section, place.kind)
-    rollout = section.get("rollout")
-    if problems or (request.command == "eval" and rollout is None):
+    rollout, calibrate = section.get("rollout"), section.get("calibrate")
+    if problems or (request.command == "eval" and rollout is None and calibrate is None):
         return problems, []
     if request.command == "cache-latents":
         return list(_encoder_problems(Path(config["autoencoder_checkpoint"]))), []
-    return list(_model_problems(config, header.spec, place, rollout, trains=request.command != "eval")), []
+    trains = request.command != "eval"
+    return list(_model_problems(config, header.spec, place, rollout, calibrate, trains=trains)), []
 
 
 def _idle_names(config: Mapping[str, Any], place: Place) -> Iterator[Problem]:
@@ -107,6 +109,13 @@ def _missing_splits(header: DatasetHeader, command: str) -> Iterator[Problem]:
         if split not in header.splits:
             there = ", ".join(header.splits)
             yield Problem(str(header.path), f"has no {split} split, which {SPLITS[split]} needs. There are: {there}")
+
+
+def _few_to_calibrate(header: DatasetHeader, section: Mapping[str, Any]) -> Iterator[Problem]:
+    n = header.splits["valid"].n_trajectories if "valid" in header.splits else 0
+    if section.get("calibrate") and n < 2:
+        message = f"{header.path}, valid, has {n} trajectories, and at least 2 are needed. Leave it out"
+        yield Problem(f"eval.calibrate={section['calibrate']}", message)
 
 
 def _short_trajectories(header: DatasetHeader, config: Mapping[str, Any]) -> Iterator[Problem]:
@@ -229,11 +238,18 @@ def _simulator_problems(section: Mapping[str, Any], header: DatasetHeader) -> It
 
 
 def _model_problems(
-    config: Mapping[str, Any], spec: FieldSpec, place: Place, rollout: str | None, *, trains: bool
+    config: Mapping[str, Any],
+    spec: FieldSpec,
+    place: Place,
+    rollout: str | None,
+    calibrate: str | None,
+    *,
+    trains: bool,
 ) -> Iterator[Problem]:
-    """A model that cannot be built for these fields, weights that do not fit it where a training would load them, and a
-    rollout in a space that it does not have."""
+    """A model that cannot be built for these fields, weights that do not fit it where a training would load them, a
+    rollout in a space that it does not have, and a calibration of a spread that it does not have."""
     from autocast.assembly import build_blank, load_autoencoder
+    from autocast.evaluation.calibration import check_method
     from autocast.evaluation.rollout_modes import resolve_rollout
     from autocast.training.initial_weights import WeightNames, init_weights
 
@@ -246,8 +262,9 @@ def _model_problems(
         if place.init_from and place.init_from.is_file():
             subject = "--init-from"
             init_weights(model, place.init_from, WeightNames(**config.get("init", {})))
+        subject = "eval"
         if rollout is not None:
-            subject = "eval"
             resolve_rollout(model, rollout)
+        check_method(model, calibrate)
     except AutocastError as error:
         yield Problem(subject, str(error))

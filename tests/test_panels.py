@@ -36,7 +36,7 @@ def datamodule() -> Any:
 
 def evaluated(**facts: Any) -> str:
     result: Any = SimpleNamespace(
-        windows=None, **{"reconstructs": False, "deterministic": False, "latents": None, **facts}
+        windows=None, **{"reconstructs": False, "deterministic": False, "latents": None, "calibration": None, **facts}
     )
     return panels.evaluated(job(), result, [], Path("outputs/rd/00/eval/report.html")).next_command
 

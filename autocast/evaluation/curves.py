@@ -63,13 +63,13 @@ _BASELINE_LINES: dict[str, dict[str, Any]] = {
     SIMULATOR_QUARTER: {"color": ORANGE, "linestyle": (0, (3, 1, 1, 1, 1, 1))},
 }
 """A line is known by its dashes as well as by its colour."""
-_SERIES_LINES: list[dict[str, Any]] = [
+SERIES_LINES: list[dict[str, Any]] = [
     {"color": BLUE, "linestyle": "-", "marker": "o"},
     {"color": VERMILION, "linestyle": "--", "marker": "s"},
     {"color": GREEN, "linestyle": "-.", "marker": "^"},
     {"color": ORANGE, "linestyle": ":", "marker": "D"},
 ]
-_FITTING = (0.8, 1.25)
+FITTING = (0.8, 1.25)
 """Ratios of spread to skill that count as calibrated."""
 
 
@@ -190,7 +190,7 @@ def _positive(power: np.ndarray) -> np.ndarray:
 def draw_band_errors(result: EvaluationResult) -> Figure:
     """Relative error of the power spectrum of one member against lead time, a line for each band of wavenumbers."""
     figure, (axes,) = panels(1, size=SINGLE)
-    for line, (metric, band) in zip(_SERIES_LINES, BAND_METRICS.items(), strict=True):
+    for line, (metric, band) in zip(SERIES_LINES, BAND_METRICS.items(), strict=True):
         series = result.series(metric, MEMBER)
         plot(axes, series, band, **{**line, "marker": "o" if len(series) == 1 else ""})
     lead_time_axis(axes, result.n_steps)
@@ -208,13 +208,13 @@ def draw_spread_skill(result: EvaluationResult) -> Figure:
     plot(left, result.series("skill", ENSEMBLE, channel=channel), "skill: error of the mean", color=VERMILION)
     plot(left, result.series("spread", ENSEMBLE, channel=channel), "spread", color=BLUE, linestyle=(0, (5, 2)))
     name = "mean over channels" if channel == ALL_CHANNELS else channel
-    left.set(title=name, ylim=(0, _top(left)), ylabel=with_unit("spread, skill", score_unit(result, "spread", channel)))
+    left.set(title=name, ylim=(0, top(left)), ylabel=with_unit("spread, skill", score_unit(result, "spread", channel)))
     left.legend(loc="best")
-    right.axhspan(*_FITTING, color=RULE, alpha=0.5, linewidth=0)
+    right.axhspan(*FITTING, color=RULE, alpha=0.5, linewidth=0)
     right.axhline(1.0, color=INK, linewidth=1.0)
-    for line, (label, series) in zip(_SERIES_LINES, _ratios(result), strict=False):
+    for line, (label, series) in zip(SERIES_LINES, _ratios(result), strict=False):
         plot(right, series, label, **{**line, "marker": "o" if len(series) == 1 else ""})
-    right.set(title="ratio, calibrated in the band", ylabel="spread / skill", ylim=(0, max(1.5, _top(right))))
+    right.set(title="ratio, calibrated in the band", ylabel="spread / skill", ylim=(0, max(1.5, top(right))))
     right.legend(loc="lower right", ncols=2)
     for axes in (left, right):
         lead_time_axis(axes, result.n_steps)
@@ -241,7 +241,7 @@ def draw_latents(latents: LatentUsage) -> Figure:
     return figure
 
 
-def _top(axes: Axes) -> float:
+def top(axes: Axes) -> float:
     """A little above the highest finite value."""
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines] or [np.ones(1)])
     values = values[np.isfinite(values)]
@@ -257,29 +257,37 @@ def _ratios(result: EvaluationResult) -> list[tuple[str, pd.Series]]:
 @styled
 def draw_coverage(coverage: pd.DataFrame) -> Figure:
     """Observed against nominal coverage, one line per window of lead times, averaged over channels."""
+    figure, (axes,) = panels(1, size=SINGLE)
+    coverage_lines(axes, coverage)
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def coverage_lines(axes: Axes, coverage: pd.DataFrame) -> None:
     rows = coverage[coverage.channel == ALL_CHANNELS]
     table = (coverage if rows.empty else rows).groupby(["window", "level"], sort=False).coverage.mean()
-    figure, (axes,) = panels(1, size=SINGLE)
     axes.plot([0, 1], [0, 1], color=INK, linewidth=1.0, label="calibrated")
     for i, window in enumerate(coverage.window.unique()):
         levels = table[window].sort_index()
-        line = _SERIES_LINES[i % len(_SERIES_LINES)]
+        line = SERIES_LINES[i % len(SERIES_LINES)]
         axes.plot(levels.index, levels, label=window_name(window), linewidth=1.4, markersize=4.5, **line)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="nominal coverage", ylabel="observed coverage", aspect="equal")
-    figure.legend(loc="outside right upper")
-    return figure
 
 
 @styled
 def draw_ranks(ranks: pd.DataFrame) -> Figure:
     """Share of each rank over a perfect ensemble's, one line per window of lead times, averaged over channels."""
     figure, (axes,) = panels(1, size=SINGLE)
+    rank_lines(axes, ranks)
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def rank_lines(axes: Axes, ranks: pd.DataFrame) -> None:
     axes.axhline(1.0, color=INK, linewidth=1.0, label="calibrated")
     for i, window in enumerate(ranks.window.unique()):
         rows = ranks[(ranks.window == window) & (ranks.channel == ALL_CHANNELS)]
         centre = (rows.first_rank + rows.last_rank) / 2
-        line = _SERIES_LINES[i % len(_SERIES_LINES)]
+        line = SERIES_LINES[i % len(SERIES_LINES)]
         axes.plot(centre, rows.share / rows.expected, label=window_name(window), linewidth=1.4, markersize=4.5, **line)
-    axes.set(ylim=(0, _top(axes)), xlabel="rank of the truth among the members", ylabel="share / calibrated share")
-    figure.legend(loc="outside right upper")
-    return figure
+    axes.set(ylim=(0, top(axes)), xlabel="rank of the truth among the members", ylabel="share / calibrated share")

@@ -14,6 +14,15 @@ import torch
 
 from autocast.evaluation import tables
 from autocast.evaluation.baselines import fitted_trajectories
+from autocast.evaluation.calibration import (
+    VALID,
+    Fitted,
+    check_method,
+    check_validation,
+    fit,
+    fitting_settings,
+)
+from autocast.evaluation.calibration_tables import calibration_result
 from autocast.evaluation.files import write_table
 from autocast.evaluation.forecasters import Forecasts
 from autocast.evaluation.parts import Parts
@@ -32,6 +41,9 @@ from autocast.simulators.simulator import Simulator
 from autocast.version import __version__
 
 PARTS_DIR = ".parts"
+_KINDS = {"test": "", VALID: "validation "}
+FITTING_DIR = "calibration"
+"""Of the parts of the validation split, inside that of the others."""
 
 
 def _ignore(name: str, values: dict[str, Any]) -> None:
@@ -63,8 +75,8 @@ def evaluate(  # noqa: PLR0913
         settings: What is measured.
         out_dir: Gets `metrics.csv`, `rollout_metrics.csv`, `trajectory_metrics.csv`, of an ensemble
             `trajectory_terms.csv`, `coverage.csv`, `rank_histogram.csv` and `winkler.csv`, as far as they are asked
-            for, and `rollouts.hdf5` and `stress.csv` likewise; of an autoencoder alone, `latents.csv`; at last
-            `evaluation.json`.
+            for, and `rollouts.hdf5` and `stress.csv` likewise; of a calibration `calibration.csv` and `intervals.csv`;
+            of an autoencoder alone, `latents.csv`; at last `evaluation.json`.
         on_event: Told of "evaluation_started", "progress" (steps done and in all), "scored" (trajectories that are kept
             in parts), "note" and "table_written".
         device: Of the model.
@@ -75,14 +87,17 @@ def evaluate(  # noqa: PLR0913
         on_example: Told of every example (and what its fields are) as soon as it is complete, or read from a part.
 
     Raises:
-        ConfigError: Forecasts are to be compiled, and there is no compiler.
-        DataError: If there is no trajectory to score.
+        ConfigError: Forecasts are to be compiled, and there is no compiler; or the model cannot be calibrated so.
+        DataError: If there is no trajectory to score, or too few to fit a calibration to.
     """
     device = torch.device(device)
+    check_method(model, settings.calibrate)
     out_dir.mkdir(parents=True, exist_ok=True)
     n_parameters = sum(p.numel() for p in model.parameters()) if isinstance(model, torch.nn.Module) else None
     check_stress(model, settings)
     model, datamodule, settings = in_rollout_mode(model, datamodule, settings)
+    if settings.calibrate:
+        check_validation(model, datamodule, settings)
     plan = make_plan(model, datamodule, settings, device)
 
     for text in plan.notes:
@@ -90,7 +105,11 @@ def evaluate(  # noqa: PLR0913
     on_event("evaluation_started", plan.sizes)
     known = _identity(plan, datamodule, identity, device) if identity else None
     parts = Parts(out_dir / PARTS_DIR, known) if known else None
-    work = Work(model, datamodule, plan, device, on_event, simulators or {}, on_example)
+    fitted = None
+    if settings.calibrate:
+        fitted = _fit(model, datamodule, plan, device, on_event, out_dir, identity, sharing)
+        on_event = _counted(on_event, n_before=int(fitted.n_trajectories.max()), n_after=0)
+    work = Work(model, datamodule, plan, device, on_event, simulators or {}, on_example, fitted)
     with ExitStack() as stack:
         if settings.save_rollouts:
             work.watch("rollouts", stack.enter_context(_recorder(plan, out_dir, parts)))
@@ -108,12 +127,49 @@ def evaluate(  # noqa: PLR0913
     return result
 
 
+def _fit(
+    model: Forecasts,
+    datamodule: EvaluationData,
+    plan: Plan,
+    device: torch.device,
+    on_event: OnEvent,
+    out_dir: Path,
+    identity: Mapping[str, Any] | None,
+    sharing: Sharing | None,
+) -> Fitted:
+    """A calibration from a rollout of the validation split as the plan's of the test split."""
+    fitting = make_plan(model, datamodule, fitting_settings(plan), device, VALID)
+    text = f"eval.calibrate={plan.settings.calibrate}: first {fitting.n_trajectories} validation trajectories"
+    on_event("note", {"text": text})
+    work = Work(model, datamodule, fitting, device, _counted(on_event, n_before=0, n_after=plan.n_rollouts), {})
+    place = out_dir / PARTS_DIR / FITTING_DIR
+    _do(work, Parts(place, _identity(fitting, datamodule, identity, device)) if identity else None, sharing)
+    fitted = fit(work.histograms, work.streams[MODEL])
+    for text in fitted.notes:
+        on_event("note", {"text": text})
+    return fitted
+
+
+def _counted(on_event: OnEvent, *, n_before: int, n_after: int) -> OnEvent:
+    """Counts the trajectories of another split with those that are scored."""
+
+    def listen(event: str, values: dict[str, Any]) -> None:
+        if event == "scored":
+            n = values["n_trajectories"] + n_before + n_after
+            values = {**values, "step": values["step"] + n_before, "n_trajectories": n}
+        on_event(event, values)
+
+    return listen
+
+
 def _do(work: Work, parts: Parts | None, sharing: Sharing | None) -> None:
     """What is not in a part yet."""
     plan = work.plan
     done = parts.restore(work.kept) if parts else []
     if done:
-        work.on_event("note", {"text": f"goes on after {len(done)} of {plan.n_trajectories} trajectories"})
+        work.on_event(
+            "note", {"text": f"goes on after {len(done)} of {plan.n_trajectories} {_KINDS[plan.split]}trajectories"}
+        )
         work.scored(len(done))
     work.progress(sum(plan.lengths[i] for i in done) * len(work.forecasters))
     groups = plan.test.groups(plan.batch_size, without=set(done))
@@ -146,6 +202,7 @@ def _identity(plan: Plan, datamodule: EvaluationData, model: Mapping[str, Any], 
         "lengths": plan.lengths,
         "n_steps_input": plan.test.n_steps_input,
         "stride": plan.test.stride,
+        "split": plan.split,
         "settings": settings,
         "examples": plan.examples,
         "versions": [__version__, str(torch.__version__), device.type],
@@ -188,6 +245,7 @@ def _result(work: Work, provenance: dict[str, Any]) -> EvaluationResult:
         ranks=tables.rank_table(model, plan.spec, plan.windows) if plan.n_members > 1 else None,
         winkler=tables.winkler_table(model, plan.spec, plan.windows) if model.measures("winkler") else None,
         windows=tables.window_table(streams, plan.spec, plan.windows),
+        calibration=None if work.calibrated is None else calibration_result(work.calibrated, plan),
         provenance=provenance,
     )
 
@@ -226,6 +284,8 @@ def _write(
         chosen["rank_histogram.csv"] = result.ranks
     if result.winkler is not None:
         chosen["winkler.csv"] = result.winkler
+    if result.calibration is not None:
+        chosen |= {"calibration.csv": result.calibration.fitted, "intervals.csv": result.calibration.intervals}
     if not terms.empty:
         chosen["trajectory_terms.csv"] = terms
     if result.latents is not None:

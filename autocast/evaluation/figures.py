@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autocast.evaluation.calibration_figures import draw_calibration
 from autocast.evaluation.curves import (
     draw_band_errors,
     draw_coverage,
@@ -51,9 +52,12 @@ def draw_figures(result: EvaluationResult, directory: Path) -> list[Drawing]:
     ratio = result.series("ssr", ENSEMBLE, channel=headline_channel(result, "ssr"))
     if not ratio.empty:
         drawings.append(_save_spread_skill(result, ratio, directory))
-    if result.coverage is not None and not result.coverage.empty:
+    if result.calibration is not None:
+        drawings += draw_calibration(result, result.calibration, directory)
+    elif result.coverage is not None and not result.coverage.empty:
         drawings.append(_save_coverage(result.coverage, directory))
-    if result.ranks is not None and not result.ranks.empty:
+    has_ranks = result.calibration is None or result.calibration.ranks is None
+    if has_ranks and result.ranks is not None and not result.ranks.empty:
         drawings.append(_save_ranks(result.ranks, directory))
     drawings += draw_rollouts(result, directory)
     drawings += draw_stress(result, directory)

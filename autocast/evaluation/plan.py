@@ -59,6 +59,8 @@ class Plan:
     """Trajectories that are kept whole."""
     notes: list[str]
     """What is not as asked for, without being an error."""
+    split: str = "test"
+    """"valid" where a calibration is fitted."""
 
     @property
     def n_trajectories(self) -> int:
@@ -109,15 +111,21 @@ class Plan:
         )
 
 
-def make_plan(model: Forecasts, datamodule: EvaluationData, settings: EvaluationSettings, device: torch.device) -> Plan:
-    """What an evaluation of this model on the test split will do.
+def make_plan(
+    model: Forecasts,
+    datamodule: EvaluationData,
+    settings: EvaluationSettings,
+    device: torch.device,
+    split: str = "test",
+) -> Plan:
+    """What an evaluation of this model on a split will do.
 
     A deterministic model has one member; a reconstruction, which has seen the truth, has no baselines. How much goes
     into a model call is measured on a window of the first trajectory.
     """
     if model.reconstructs:
         settings = dataclasses.replace(settings, baselines=())
-    test = TestTrajectories(datamodule.split("test"), model.n_steps_input, settings.n_steps, model.stride)
+    test = TestTrajectories(datamodule.split(split), model.n_steps_input, settings.n_steps, model.stride)
     lengths = test.lengths
     n_members = 1 if model.deterministic else settings.n_members
     max_rows = settings.max_rows or rows_per_call(model, test.opening, device, settings.memory_limit)
@@ -126,7 +134,7 @@ def make_plan(model: Forecasts, datamodule: EvaluationData, settings: Evaluation
     notes = _notes(settings, lengths, len(chosen), n_batches=-(-len(lengths) // datamodule.batch_size))
     kept = chosen[: settings.max_videos]
     spec = dataclasses.replace(datamodule.spec, time_step=datamodule.spec.time_step * model.stride)
-    return Plan(settings, spec, test, lengths, n_members, batch_size, max_rows, kept, notes)
+    return Plan(settings, spec, test, lengths, n_members, batch_size, max_rows, kept, notes, split)
 
 
 def _notes(settings: EvaluationSettings, lengths: list[int], n_chosen: int, n_batches: int) -> list[str]:

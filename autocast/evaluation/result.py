@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MODEL = "model"
 """Value of the column `model` in the rows of the evaluated model; the baselines have their own names there."""
+CALIBRATED = "calibrated"
+"""Value of the column `model` in the rows of the evaluated model after calibration."""
 PERSISTENCE, CLIMATOLOGY, LINEAR, RECONSTRUCTION = "persistence", "climatology", "linear", "reconstruction"
 BASELINES = (PERSISTENCE, CLIMATOLOGY, LINEAR, RECONSTRUCTION)
 SIMULATOR_HALF, SIMULATOR_QUARTER = "simulator_half", "simulator_quarter"
@@ -43,6 +45,10 @@ WINKLER_COLUMNS = ("level", "value", "unit", "window", "channel")
 STRESS_COLUMNS = (
     *("lead_time", "channel", "unit", "stable", "mean", "std", "minimum", "maximum", "within"),
     *("data_mean_low", "data_mean_high", "data_std_low", "data_std_high"),
+)
+CALIBRATION_COLUMNS = ("method", "lead_time", "channel", "level", "value", "unit", "n_trajectories")
+INTERVAL_COLUMNS = (
+    *("model", "lead_time", "channel", "level", "coverage", "low", "high", "width", "interval_score", "unit"),
 )
 
 
@@ -149,6 +155,37 @@ class Stress:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """What a calibration was fitted to, and what it changed on the test split."""
+
+    method: str
+    """"spread" or "conformal"."""
+    n_trajectories: int
+    """Of the validation split."""
+    fitted: pd.DataFrame
+    """Columns `CALIBRATION_COLUMNS`: the factor of the members' deviations, or the half-width of the interval of a
+    level in units of the spread (of a deterministic forecast, of the field)."""
+    intervals: pd.DataFrame
+    """Columns `INTERVAL_COLUMNS`: intervals of the model and of the calibrated one, in physical units."""
+    coverage: pd.DataFrame
+    """Columns `COVERAGE_COLUMNS`, of the calibrated intervals."""
+    ranks: pd.DataFrame | None = None
+    """Columns `RANK_COLUMNS`, of the calibrated ensemble; None where only intervals are calibrated."""
+
+    @property
+    def shown_level(self) -> float:
+        """Of the intervals that stand for all: the one nearest to .8 that was calibrated."""
+        levels = self.intervals[self.intervals.model == CALIBRATED].level.unique()
+        return float(min(levels, key=lambda level: abs(level - 0.8)))
+
+    def coverage_at_level(self, model: str) -> pd.DataFrame:
+        """Columns `coverage`, `low` and `high` of `shown_level`, the mean over channels, by lead time."""
+        rows = self.intervals
+        chosen = rows[(rows.model == model) & (rows.level == self.shown_level) & (rows.channel == ALL_CHANNELS)]
+        return chosen.set_index("lead_time")[["coverage", "low", "high"]].sort_index()
+
+
+@dataclass(frozen=True)
 class EvaluationResult:
     """Everything that one evaluation measured."""
 
@@ -180,6 +217,8 @@ class EvaluationResult:
     """Where it was asked for."""
     windows: pd.DataFrame | None = None
     """Scores averaged over windows of lead times: columns as `scores`, `window` in place of `lead_time`."""
+    calibration: Calibration | None = None
+    """What was asked for with `eval.calibrate`."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Plain values: command, config, versions, seeds, digests; nested dictionaries are drawn as tables. The keys
     "command" (text that reproduces the evaluation) and "config" (YAML text) have places of their own in the report."""

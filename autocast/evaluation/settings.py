@@ -13,6 +13,8 @@ from autocast.rollout import LATENT, ROLLOUTS
 
 ALL_LEADS = "all"
 AUTO = "auto"
+SPREAD, CONFORMAL = "spread", "conformal"
+CALIBRATIONS = (SPREAD, CONFORMAL)
 PLACES = ("checkpoint", "video_dir")
 """Keys of the section that say what to load and where to write."""
 
@@ -54,6 +56,8 @@ class EvaluationSettings:
     round."""
     stress: int | None = None
     """Steps of rollouts far beyond the data, of one member of at most 16 trajectories; None is not to make any."""
+    calibrate: str | None = None
+    """One of `CALIBRATIONS`, fitted to the validation split; scores of the model itself do not depend on it."""
     save_rollouts: bool = False
     """Keep the rollouts that were scored, in The Well's layout."""
     video: bool = True
@@ -82,6 +86,7 @@ class EvaluationSettings:
                 f"eval.baselines={simulators}: a simulator computes fields, and eval.rollout=latent scores latents. "
                 "Leave them out, or choose another rollout."
             )
+        _check_calibration(self.calibrate, self.n_members)
         for key in ("n_members", "n_steps", "batch_size", "max_rows", "devices", "fps", "stress"):
             _check_positive(key, getattr(self, key))
         if self.memory_limit is not None and self.memory_limit <= 0:
@@ -124,6 +129,16 @@ def _check_known_baselines(names: tuple[str, ...]) -> None:
     unknown = [name for name in names if name not in KNOWN_BASELINES]
     if unknown:
         raise ConfigError(f"eval.baselines: no such baseline {unknown}. There are: {', '.join(KNOWN_BASELINES)}.")
+
+
+def _check_calibration(method: str | None, n_members: int) -> None:
+    if method not in (None, *CALIBRATIONS):
+        raise ConfigError(f"eval.calibrate={method}: no such method. There are: {', '.join(CALIBRATIONS)}.")
+    if method == SPREAD and n_members == 1:
+        raise ConfigError(
+            "eval.calibrate=spread, eval.n_members=1: one member has no spread. Set eval.n_members to 2 at least, or "
+            "eval.calibrate=conformal."
+        )
 
 
 def _check_positive(key: str, value: int | None) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from autocast.errors import AutocastError, ConfigError
+from autocast.evaluation.calibration import Fitted
 from autocast.evaluation.forecasters import Forecasts
 from autocast.evaluation.parts import Parts
 from autocast.evaluation.plan import EvaluationData, Plan, make_plan
@@ -60,6 +61,9 @@ class _Share:
     parts: Parts
     n_threads: int
     simulators: Mapping[str, Simulator]
+    split: str
+    fitted: Fitted | None
+    """A calibration."""
 
 
 def other_devices(n: int, first: str) -> tuple[str, ...]:
@@ -84,8 +88,19 @@ def share_out(work: Work, groups: Sequence[list[int]], parts: Parts, sharing: Sh
     n = 1 + len(sharing.devices)
     plan, n_threads = work.plan, max(1, torch.get_num_threads() // n)
     settings = dataclasses.replace(plan.settings, batch_size=plan.batch_size, max_rows=plan.max_rows)
+    fitted = None if work.calibrated is None else work.calibrated.fitted
     shares = [
-        _Share(sharing.opening, device, settings, list(groups[k::n]), parts, n_threads, work.simulators)
+        _Share(
+            sharing.opening,
+            device,
+            settings,
+            list(groups[k::n]),
+            parts,
+            n_threads,
+            work.simulators,
+            plan.split,
+            fitted,
+        )
         for k, device in enumerate(sharing.devices, start=1)
         if groups[k::n]
     ]
@@ -173,5 +188,5 @@ def _make_work(share: _Share, listen: Callable[[str, dict[str, Any]], None]) -> 
     device = torch.device(share.device)
     model, data = share.opening()
     model, data, settings = in_rollout_mode(model.to(device), data, share.settings)  # type: ignore[attr-defined]
-    plan: Plan = make_plan(model, data, settings, device)
-    return Work(model, data, plan, device, listen, share.simulators)
+    plan: Plan = make_plan(model, data, settings, device, share.split)
+    return Work(model, data, plan, device, listen, share.simulators, fitted=share.fitted)

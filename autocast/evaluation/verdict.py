@@ -9,16 +9,19 @@ import numpy as np
 import pandas as pd
 
 from autocast.evaluation.result import (
+    CALIBRATED,
     CARRIES,
     CLIMATOLOGY,
     ENSEMBLE,
     LINEAR,
     MEAN,
     MEMBER,
+    MODEL,
     PERSISTENCE,
     RECONSTRUCTION,
     SIMULATOR_HALF,
     SIMULATOR_QUARTER,
+    Calibration,
 )
 from autocast.evaluation.result import EvaluationResult as Result
 from autocast.evaluation.simulator_cost import compare_simulators
@@ -32,6 +35,8 @@ SIMULATOR_NAMES = {SIMULATOR_HALF: "half resolution", SIMULATOR_QUARTER: "a quar
 HEADLINE_LEADS = 8
 FITTING_SSR = (0.8, 1.25)
 TOLERABLE_SSR = (0.5, 2.0)
+TOLERABLE_COVERAGE = (0.05, 0.1)
+"""Largest distance of a calibrated interval's coverage from its level that is good, and that is tolerable."""
 GOOD_FLOOR, TOLERABLE_FLOOR = 0.05, 0.2
 NO_COMPRESSION = 1e-5
 TOLERABLE_SATURATION = 0.05
@@ -58,8 +63,8 @@ def verdict(result: Result) -> list[Finding]:
         findings = [_stability(result), _loss(result), _reach(result), _latents(result), _cost(result)]
         return [finding for finding in findings if finding]
     findings = [
-        _stability(result), _baselines(result), _accuracy(result), _spread(result), _floor(result), _rollout(result),
-        _stress(result), _cost(result), _simulators(result),
+        _stability(result), _baselines(result), _accuracy(result), _spread(result), _calibration(result),
+        _floor(result), _rollout(result), _stress(result), _cost(result), _simulators(result),
     ]  # fmt: skip
     return [finding for finding in findings if finding]
 
@@ -178,6 +183,33 @@ def _fit(low: float, high: float) -> str:
     if low < FITTING_SSR[0]:
         return "Spread is smaller than the error: the members are too sure"
     return "Spread is larger than the error: the members are not sure enough" if high > 0 else "Spread is not defined"
+
+
+def _calibration(result: Result) -> Finding | None:
+    calibration = result.calibration
+    if calibration is None:
+        return None
+    fitted = f"calibrated on {calibration.n_trajectories} validation trajectories"
+    if calibration.ranks is None:
+        return _conformal(calibration, fitted)
+    after, before = (result.series("ssr", ENSEMBLE, model) for model in (CALIBRATED, MODEL))
+    low, high = float(after.min()), float(after.max())
+    mark: Mark = "good" if FITTING_SSR[0] <= low and high <= FITTING_SSR[1] else "warn"
+    return Finding("calibration", mark, f"Spread-{fitted}: ssr {_span(after)} (was {_span(before)}).")
+
+
+def _conformal(calibration: Calibration, fitted: str) -> Finding:
+    level, after = calibration.shown_level, calibration.coverage_at_level(CALIBRATED)["coverage"]
+    before = calibration.coverage_at_level(MODEL)["coverage"]
+    was = "" if before.empty else f" (was {_span(before)})"
+    mark = _grade(float((after - level).abs().max(skipna=False)), *TOLERABLE_COVERAGE)
+    text = f"Intervals of level {_number(level)}, {fitted}, hold {_span(after)} of the truth{was}."
+    return Finding("calibration", mark, text)
+
+
+def _span(values: pd.Series) -> str:
+    """The smallest and the largest."""
+    return f"{_number(float(values.min()))} to {_number(float(values.max()))}"
 
 
 def _floor(result: Result) -> Finding | None:

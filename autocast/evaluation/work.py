@@ -10,6 +10,8 @@ import torch
 
 from autocast.emulators import AutoencoderModel
 from autocast.evaluation.baselines import fit_baselines
+from autocast.evaluation.calibrated import Watched
+from autocast.evaluation.calibration import VALID, Fitted, ScoreHistograms
 from autocast.evaluation.compilation import compile_where_it_pays
 from autocast.evaluation.examples import ExampleCollector
 from autocast.evaluation.forecasters import (
@@ -22,8 +24,9 @@ from autocast.evaluation.forecasters import (
 from autocast.evaluation.latent_usage import LatentUsageStream
 from autocast.evaluation.parts import Parts, Stream
 from autocast.evaluation.plan import EvaluationData, Plan
-from autocast.evaluation.result import MODEL, RECONSTRUCTION, SIMULATORS, Example
+from autocast.evaluation.result import CALIBRATED, MODEL, RECONSTRUCTION, SIMULATORS, Example
 from autocast.evaluation.rollout_modes import in_other_mode
+from autocast.evaluation.settings import CONFORMAL
 from autocast.evaluation.simulated import SimulatorForecaster
 from autocast.evaluation.trajectory_batches import TrajectoryBatch
 from autocast.metrics.spectral import Grid
@@ -61,6 +64,7 @@ class Work:
         on_event: Told of "note", "progress" and "scored".
         simulators: By the names of the baselines that they are.
         on_example: Told of every example as soon as it is complete.
+        fitted: A calibration that is shown beside the model.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Work:
         on_event: OnEvent,
         simulators: Mapping[str, Simulator],
         on_example: OnExample | None = None,
+        fitted: Fitted | None = None,
     ):
         self.plan = plan
         self.on_event = on_event
@@ -103,6 +108,8 @@ class Work:
         self.watch("examples", self.examples)
         if self.usage is not None:
             self.watch("latents", self.usage)
+        self.histograms = self._fit_histograms()
+        self.calibrated = None if fitted is None else self._watch_calibrated(fitted)
 
     @property
     def timing(self) -> dict[str, Any]:
@@ -144,6 +151,22 @@ class Work:
         other = in_other_mode(model) if self.plan.settings.other_rollout else None
         first = self.model_forecaster
         return {other.mode: ModelForecaster(other, 1, first.seed, first.device, first.max_rows)} if other else {}
+
+    def _fit_histograms(self) -> ScoreHistograms | None:
+        plan = self.plan
+        if plan.split != VALID or plan.settings.calibrate != CONFORMAL:
+            return None
+        histograms = ScoreHistograms(plan.lengths, plan.spec.n_channels)
+        self.watch("histograms", histograms)
+        return histograms
+
+    def _watch_calibrated(self, fitted: Fitted) -> Watched:
+        watched = Watched(self.plan, fitted)
+        for name, stream in watched.streams.items():
+            self.watch(name, stream)
+        if watched.ensemble is not None:
+            self.streams[CALIBRATED] = watched.ensemble.scores
+        return watched
 
     def progress(self, n_steps: int) -> None:
         """So many more are done."""

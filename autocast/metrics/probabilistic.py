@@ -144,6 +144,15 @@ def interval_score(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tens
     return _undefined_where_broken(torch.stack(scores, dim=-1), truth, forecast, n_spatial_dims)
 
 
+def interval_measures(truth: Tensor, forecast: Tensor, n_spatial_dims: int) -> Tensor:
+    """Coverage, width and Winkler's score of the intervals of `interval_ranks`: `(B, T, C, n_levels, 3)`."""
+    ordered = forecast.sort(dim=1).values
+    axes = space_axes(n_spatial_dims)
+    widths = [(ordered[:, b - 1] - ordered[:, a - 1]).mean(axes) for a, b in interval_ranks(forecast.shape[1])]
+    coverage = interval_coverage(truth, forecast, n_spatial_dims)
+    return torch.stack([coverage, torch.stack(widths, -1), interval_score(truth, forecast, n_spatial_dims)], dim=-1)
+
+
 def winkler_place(n_members: int) -> int:
     """Which of `interval_ranks` has the level nearest to .8; the wider one of two."""
     distances = [round(abs(level - WINKLER_LEVEL), 9) for level in interval_levels(n_members)]

@@ -86,6 +86,14 @@ class Window:
     def n_members(self) -> int:
         return self.member.forecast.shape[1]
 
+    def scaled(self, factor: Tensor) -> Window:
+        """The ensemble with deviations from its mean times a factor `(T, C)`; the mean is the same."""
+        forecast, centre = self.member.forecast, self.mean.forecast
+        factor = factor.view(len(factor), *[1] * self.grid.n_dims, -1)
+        other = Window(self.truth, centre + factor * (forecast - centre), self.grid, self.reference)
+        other.mean = self.mean
+        return other
+
 
 def _band_error(comparison: Comparison, band: str) -> Tensor:
     return comparison.band_errors[band]

@@ -22,12 +22,15 @@ def evaluation(model: Any, datamodule: FieldDataModule, settings: EvaluationSett
     n_members = 1 if model.deterministic else settings.n_members
     length = "to the end" if settings.n_steps is None else f"{settings.n_steps} steps"
     n, mode = datamodule.split("test").n_trajectories, f" · {settings.rollout}" if settings.rollout else ""
-    return [
+    rows = [
         ("data", data_line(datamodule)),
         ("rollout", f"{n} test trajectories · {count(n_members, 'member')} · {length} · seed {settings.seed}{mode}"),
         ("against", "the truth" if model.reconstructs else ", ".join(settings.baselines) or "nothing"),
-        ("on", device),
     ]
+    if settings.calibrate:
+        n = datamodule.split("valid").n_trajectories
+        rows.append(("calibrated", f"{settings.calibrate}, fitted to {n} validation trajectories"))
+    return [*rows, ("on", device)]
 
 
 def evaluated(job: Job, result: EvaluationResult, findings: list[Finding], report: Path) -> Outcome:
@@ -41,7 +44,13 @@ def evaluated(job: Job, result: EvaluationResult, findings: list[Finding], repor
         if result.reconstructs
         else forecast_command(job.directory, job.config, deterministic=result.deterministic)
     )
-    tables = ("metrics.csv", "rollout_metrics.csv", *(("latents.csv",) if result.latents is not None else ()))
+    calibrated = ("calibration.csv", "intervals.csv") if result.calibration is not None else ()
+    tables = (
+        "metrics.csv",
+        "rollout_metrics.csv",
+        *(("latents.csv",) if result.latents is not None else ()),
+        *calibrated,
+    )
     products = [directory / name for name in (*tables, "report.html")]
     return Outcome({"scores": headline(result), "verdict": verdict}, rows, then, products)
 
