@@ -139,6 +139,7 @@ class Eval:
     baselines: list[str] | None = None
     other_rollout: bool = True
     stress: int | None = None
+    calibrate: str | None = None
     save_rollouts: bool = False
     video: bool = True
     fps: int = 10
