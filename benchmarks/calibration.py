@@ -134,8 +134,10 @@ def main() -> None:
         if not (directory / "run" / "encoder_processor_decoder.ckpt").is_file():
             prepare(directory, asked.quick)
         methods = {method: summary(directory, method) for method in ("spread", "conformal")}
+        lines = (directory / "run" / "epd" / "metrics.jsonl").read_text().splitlines()
     result = {
         "methods": methods,
+        "n_epochs_trained": len(lines),
         "run": {
             "seconds": round(time.perf_counter() - start),
             "machine": platform.machine(),

@@ -149,6 +149,30 @@ def test_a_rollout_in_a_space_that_there_is_not_is_found_before_the_training(
 
 
 @pytest.mark.parametrize(
+    ("n_valid", "section", "subject", "said"),
+    [
+        (2, {"calibrate": "spread"}, "eval", "deterministic and has no spread"),
+        (2, {"calibrate": "spread", "n_members": 1}, "eval", "one member has no spread"),
+        (2, {"calibrate": "both"}, "eval", "no such method"),
+        (1, {"calibrate": "conformal"}, "eval.calibrate=conformal", "has 1 trajectories"),
+        (2, {"calibrate": "conformal"}, None, ""),
+    ],
+)
+@pytest.mark.usefixtures("config")
+def test_what_cannot_be_calibrated_is_found_before_the_training(
+    n_valid: int, section: dict[str, Any], subject: str | None, said: str
+):
+    with h5py.File("waves/valid/data.h5", "w") as file:
+        file["data"] = np.zeros((n_valid, 5, 8, 12, 3), np.float32)
+    words = ("model.processor=direct", "model.processor.backbone.width=4", "datamodule.data_path=waves")
+    composed = OmegaConf.to_container(compose(Request("epd", words)).config, resolve=True)
+    request, whole = Request("train-eval"), {"eval": section}
+    problems, _ = preflight(composed | whole, request, Place("epd", "train", None), whole)
+    assert [problem.subject for problem in problems] == ([subject] if subject else [])
+    assert all(said in problem.message for problem in problems)
+
+
+@pytest.mark.parametrize(
     ("words", "subject"),
     [
         (("trainer.compile=reduce-overhead", "trainer.accumulate_grad_batches=2"), "trainer.compile"),

@@ -126,7 +126,7 @@ class Watched:
             self.intervals = IntervalStream(_of_ranks, fitted.levels, *sizes)
             self.ensemble = CalibratedEnsemble(fitted.values, plan.term_stream(plan.n_members), self.intervals)
         else:
-            self.intervals = IntervalStream(_conformal(fitted), fitted.levels, *sizes)
+            self.intervals = IntervalStream(conformal_measure(fitted), fitted.levels, *sizes)
 
     @property
     def streams(self) -> dict[str, IntervalStream | CalibratedEnsemble]:
@@ -139,7 +139,9 @@ def _of_ranks(_: int, window: Window) -> Tensor:
     return interval_measures(window.truth, window.member.forecast, window.grid.n_dims)
 
 
-def _conformal(fitted: Fitted) -> Measure:
+def conformal_measure(fitted: Fitted) -> Measure:
+    """Of the calibrated intervals about the mean."""
+
     def measure(start: int, window: Window) -> Tensor:
         quantiles = torch.from_numpy(fitted.values[start : start + window.truth.shape[1]]).to(window.truth)
         n_dims = window.grid.n_dims
