@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,19 +28,63 @@ _CELL, _LEFT, _RIGHT, _TOP, _GAP = 1.15, 1.2, 0.75, 0.62, 0.06
 _PIXELS = 192
 
 
+@dataclass(frozen=True)
+class Strip:
+    """One quantity of one channel, as pictures side by side."""
+
+    label: str
+    pictures: np.ndarray
+    """`(N, H, W)` in the field's unit, first row at the top."""
+    scale: Scale
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Strips below each other, one for each quantity, and what is written around them."""
+
+    heading: str
+    strips: tuple[Strip, ...]
+    steps: tuple[int, ...]
+    """`(N,)` of the pictures, as they are written over them; of space-time pictures those below the time axis."""
+    n_steps: int
+    first_step: int = 1
+    step_name: str = "lead"
+    space_axis: str = ""
+    """Name of the axis of fields that have one only: each picture is then of all steps, time to the right."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A sheet of an example, and what it shows."""
+
+    name: str
+    title: str
+    alt: str
+    sheet: Sheet
+
+
 def draw_snapshots(example: Example, spec: FieldSpec, directory: Path) -> list[Drawing]:
     """One figure per channel: truth, mean, a member, error and spread at lead times spread evenly."""
+    return save_snapshots(take_snapshots(example, spec), directory)
+
+
+def take_snapshots(example: Example, spec: FieldSpec) -> list[Snapshot]:
+    """What `draw_snapshots` draws: all that is needed of an example, and much less than the example."""
     return [
-        save(
-            draw_snapshot(example, spec, channel),
-            directory,
-            f"snapshots_{file_name(name)}",
-            section="snapshots",
+        Snapshot(
+            name=f"snapshots_{file_name(name)}",
             title=f"Snapshots of {name}, trajectory {example.trajectory}",
             alt=_description(example, spec, name),
-            wide=True,
+            sheet=_example_sheet(example, spec, channel),
         )
         for channel, name in enumerate(spec.channel_names[:MOST_CHANNELS])
+    ]
+
+
+def save_snapshots(snapshots: Sequence[Snapshot], directory: Path) -> list[Drawing]:
+    return [
+        save(_draw(each.sheet), directory, each.name, section="snapshots", title=each.title, alt=each.alt, wide=True)
+        for each in snapshots
     ]
 
 
@@ -51,9 +96,12 @@ def _description(example: Example, spec: FieldSpec, name: str) -> str:
     return f"Pictures of {name}: {rows}, for test trajectory {example.trajectory} at lead times {leads}."
 
 
-@styled
 def draw_snapshot(example: Example, spec: FieldSpec, channel: int) -> Figure:
     """Rows truth, mean, member, error, spread; columns lead times (fields of one axis: one space-time picture)."""
+    return _draw(_example_sheet(example, spec, channel))
+
+
+def _example_sheet(example: Example, spec: FieldSpec, channel: int) -> Sheet:
     rows = [_one_channel(row, channel) for row in example_rows(example, n_members=1)]
     title = with_unit(spec.channel_names[channel], spec.units[channel])
     note = plane_note(spec.grid_shape, spec.dim_names)
@@ -64,7 +112,6 @@ def _one_channel(row: Row, channel: int) -> Row:
     return Row(row.label, row.fields[..., channel : channel + 1], [row.scales[channel]])
 
 
-@styled
 def draw_contact_sheet(
     fields: np.ndarray, spec: FieldSpec, path: Path, *, channel: int = 0, labels: Sequence[str] | None = None
 ) -> Path:
@@ -75,43 +122,63 @@ def draw_contact_sheet(
     title = with_unit(spec.channel_names[channel], spec.units[channel])
     note = plane_note(spec.grid_shape, spec.dim_names)
     heading = f"{spec.dataset_name} · {title}" + (f" · {note}" if note else "")
-    return save_png(_sheet(rows, heading, spec, first_step=0, step_name="frame"), path)
+    return save_png(_draw(_sheet(rows, heading, spec, first_step=0, step_name="frame")), path)
 
 
-def _sheet(rows: Sequence[Row], heading: str, spec: FieldSpec, first_step: int = 1, step_name: str = "lead") -> Figure:
+def _sheet(rows: Sequence[Row], heading: str, spec: FieldSpec, first_step: int = 1, step_name: str = "lead") -> Sheet:
+    """Of rows of one channel: the pictures that are drawn, small enough for that."""
+    n_steps, space_time = len(rows[0].fields), spec.n_spatial_dims == 1
+    steps = spread_evenly(n_steps, N_LEADS)
+    shown = np.array([0]) if space_time else steps
+    strips = [
+        Strip(row.label, shrink(planes(row.fields)[shown], _PIXELS)[..., 0].astype(np.float32), row.scales[0])
+        for row in rows
+    ]
+    return Sheet(
+        heading=heading,
+        strips=tuple(strips),
+        steps=tuple(int(step) + first_step for step in steps),
+        n_steps=n_steps,
+        first_step=first_step,
+        step_name=step_name,
+        space_axis=spec.dim_names[0] if space_time else "",
+    )
+
+
+@styled
+def _draw(sheet: Sheet) -> Figure:
     """Pictures in a regular grid on one pair of axes in inches: axes for each picture would cost ten times the time."""
-    space_time = spec.n_spatial_dims == 1
-    steps = np.array([0]) if space_time else spread_evenly(len(rows[0].fields), N_LEADS)
-    pictures = [shrink(planes(row.fields)[steps], _PIXELS)[..., 0] for row in rows]
-    width, height = (6 * _CELL, _CELL) if space_time else _cell(*pictures[0].shape[1:])
+    strips, space_time = sheet.strips, bool(sheet.space_axis)
+    n_columns = len(strips[0].pictures)
+    width, height = (6 * _CELL, _CELL) if space_time else _cell(*strips[0].pictures.shape[1:])
     size = (
-        _LEFT + len(steps) * (width + _GAP) + _RIGHT,
-        _TOP + len(rows) * (height + _GAP) + (0.45 if space_time else 0.1),
+        _LEFT + n_columns * (width + _GAP) + _RIGHT,
+        _TOP + len(strips) * (height + _GAP) + (0.45 if space_time else 0.1),
     )
     figure = Figure(figsize=size)
     canvas = figure.add_axes((0, 0, 1, 1))
     canvas.set_axis_off()
-    canvas.text(0.1, size[1] - 0.1, heading, va="top", weight="bold")
-    for r, (row, row_pictures) in enumerate(zip(rows, pictures, strict=True)):
+    canvas.text(0.1, size[1] - 0.1, sheet.heading, va="top", weight="bold")
+    for r, strip in enumerate(strips):
         bottom = size[1] - _TOP - (r + 1) * (height + _GAP)
-        canvas.text(0.1, bottom + height / 2, row.label, va="center")
-        for i, picture in enumerate(row_pictures):
-            box = (_LEFT + i * (width + _GAP), bottom, width, height)
-            _place(canvas, row.scales[0].paint(picture), box)
-            if r == 0 and not space_time:
-                title = _step_title(step_name, int(steps[i]) + first_step, i == 0)
-                canvas.text(box[0] + width / 2, bottom + height + 0.06, title, fontsize=9, ha="center")
-        if r == 0 or row.scales[0] != rows[r - 1].scales[0]:
-            _bar(canvas, row.scales[0], (_LEFT + len(steps) * (width + _GAP) + 0.04, bottom, 0.1, height))
+        canvas.text(0.1, bottom + height / 2, strip.label, va="center")
+        for i, picture in enumerate(strip.pictures):
+            _place(canvas, strip.scale.paint(picture), (_LEFT + i * (width + _GAP), bottom, width, height))
+        if r == 0 or strip.scale != strips[r - 1].scale:
+            _bar(canvas, strip.scale, (_LEFT + n_columns * (width + _GAP) + 0.04, bottom, 0.1, height))
     canvas.set(xlim=(0, size[0]), ylim=(0, size[1]), aspect="auto")
     if space_time:
         last = figure.add_axes((_LEFT / size[0], bottom / size[1], width / size[0], height / size[1]))
-        _time_axis(last, len(rows[0].fields), first_step, spec.dim_names[0])
+        _time_axis(last, sheet)
+    else:
+        _step_titles(canvas, sheet, width, size[1] - _TOP - _GAP + 0.06)
     return figure
 
 
-def _step_title(name: str, step: int, first: bool) -> str:
-    return f"{name} {step}" if first else str(step)
+def _step_titles(canvas: Axes, sheet: Sheet, width: float, y: float) -> None:
+    for i, step in enumerate(sheet.steps):
+        title = f"{sheet.step_name} {step}" if i == 0 else str(step)
+        canvas.text(_LEFT + i * (width + _GAP) + width / 2, y, title, fontsize=9, ha="center")
 
 
 def _cell(height: int, width: int) -> tuple[float, float]:
@@ -134,14 +201,13 @@ def _bar(canvas: Axes, scale: Scale, box: tuple[float, float, float, float]) -> 
         canvas.text(left + 1.4 * width, y, number(value), va=side, fontsize=8, color=INK)
 
 
-def _time_axis(axes: Axes, n_steps: int, first_step: int, dim_name: str) -> None:
+def _time_axis(axes: Axes, sheet: Sheet) -> None:
     """Under the last of the space-time pictures: lead times, which all of them share."""
-    shown = spread_evenly(n_steps, N_LEADS)
-    axes.set(xlim=(-0.5, n_steps - 0.5), yticks=[])
+    axes.set(xlim=(-0.5, sheet.n_steps - 0.5), yticks=[])
     axes.grid(False)
-    axes.set_xticks(shown, [str(step + first_step) for step in shown])
-    axes.set_xlabel("lead time [steps]" if first_step else "frame")
-    axes.set_ylabel(dim_name)
+    axes.set_xticks([step - sheet.first_step for step in sheet.steps], list(map(str, sheet.steps)))
+    axes.set_xlabel("lead time [steps]" if sheet.first_step else "frame")
+    axes.set_ylabel(sheet.space_axis)
 
 
 def spread_evenly(n: int, most: int) -> np.ndarray:
