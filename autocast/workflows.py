@@ -32,13 +32,14 @@ if TYPE_CHECKING:
     from autocast.data.datamodule import FieldDataModule
     from autocast.emulators import EncoderProcessorDecoder
     from autocast.runs.comparing import CompareRequest
+    from autocast.runs.reporting import ReportRequest
     from autocast.runs.using import BenchmarkRequest, ForecastRequest
     from autocast.training.fit import Recipe
 
 __all__ = [
     "benchmark", "cache_latents", "check", "compare", "data_digest", "estimate", "evaluate", "forecast", "inspect",
     "load_model",
-    "preflight", "simulate", "train_autoencoder", "train_epd", "train_processor",
+    "preflight", "report", "simulate", "train_autoencoder", "train_epd", "train_processor",
 ]  # fmt: skip
 
 
@@ -102,12 +103,10 @@ def evaluate(job: Job) -> Outcome:
     """Scores, videos, figures and the report of a trained model, on the test split."""
     from autocast.evaluation.evaluate import evaluate as score
     from autocast.evaluation.evaluate import forget_parts
-    from autocast.evaluation.figures import draw_figures
     from autocast.evaluation.film_worker import Films
-    from autocast.evaluation.report import write_report
+    from autocast.evaluation.material import draw_report, gather_material, write_material
     from autocast.evaluation.settings import EvaluationSettings
     from autocast.evaluation.sharing import Sharing, other_devices
-    from autocast.evaluation.verdict import verdict
 
     file, videos_dir = job.config["eval"]["checkpoint"], job.config["eval"]["video_dir"]
     directory = job.directory.eval_dir(job.stage)
@@ -119,7 +118,8 @@ def evaluate(job: Job) -> Outcome:
     device = _device(job.config["trainer"]["accelerator"])
     job.header(panels.evaluation(model, datamodule, settings, device))
     opening = functools.partial(reopen, checkpoint, job.config)
-    with Films(Path(videos_dir or directory / "videos"), settings.fps) as films:
+    films_dir = Path(videos_dir or directory / "videos")
+    with Films(films_dir, settings.fps) as films:
         with panels.Progress(job.console, "rolling out") as progress:
             result = score(
                 model.to(device),
@@ -134,15 +134,15 @@ def evaluate(job: Job) -> Outcome:
                 on_example=films.draw if settings.video else None,
             )
         result.provenance.update(panels.provenance(job))
-        findings = verdict(result)
-        figures = draw_figures(result, directory / "figures")
+        material = gather_material(result, directory, films_dir if settings.video else None)
+        write_material(material, directory)
         with panels.Progress(job.console, "drawing films") as progress:
-            videos = films.finish(result, _listener(job, progress))
-    report = write_report(result, findings, figures, videos, directory / "report.html")
+            films.finish(_listener(job, progress))
+    drawn = draw_report(material, directory, directory / "report.html", directory / "figures")
     films.check()
     forget_parts(directory)
-    _track(job, panels.headline(result), [*(drawing.png for drawing in figures), *(video.path for video in videos)])
-    return panels.evaluated(job, result, findings, report)
+    _track(job, panels.headline(result), [*(each.png for each in drawn.figures), *(film.path for film in drawn.films)])
+    return panels.evaluated(job, result, drawn.findings, drawn.page)
 
 
 def simulate(config: dict[str, Any], console: Screen) -> Outcome:
@@ -214,6 +214,15 @@ def compare(request: CompareRequest, console: Screen) -> Outcome:
 
         products = write_comparison(comparison, request.out, panels.typed(), html=request.html)
     return panels.compared(comparison, products)
+
+
+def report(request: ReportRequest, console: Screen) -> Outcome:
+    """Draws the report of an evaluation again, from what it keeps for that: no model, no data."""
+    from autocast.evaluation.material import draw_report, read_material
+
+    material = read_material(request.directory)
+    drawn = draw_report(material, request.directory, request.page, request.figures, largest=request.largest)
+    return panels.reported(request, drawn, console)
 
 
 def benchmark(request: BenchmarkRequest, console: Screen) -> Outcome:

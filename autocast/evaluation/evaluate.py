@@ -246,6 +246,8 @@ def _result(work: Work, provenance: dict[str, Any]) -> EvaluationResult:
         winkler=tables.winkler_table(model, plan.spec, plan.windows) if model.measures("winkler") else None,
         windows=tables.window_table(streams, plan.spec, plan.windows),
         calibration=None if work.calibrated is None else calibration_result(work.calibrated, plan),
+        trajectories=tables.trajectory_table(streams, plan.spec, plan.windows),
+        lengths=tuple(plan.lengths),
         provenance=provenance,
     )
 
@@ -270,12 +272,11 @@ def _write(
 ) -> None:
     metrics = resolve_metrics(plan.settings.metrics)
     asked = [metric.name for metric in metrics]
-    by_trajectory = tables.trajectory_table(streams, plan.spec, plan.windows)
     terms = tables.term_table(streams[MODEL], plan.spec, plan.windows, metrics)
     files = {
         "metrics.csv": result.windows,
         "rollout_metrics.csv": result.scores,
-        "trajectory_metrics.csv": by_trajectory,
+        "trajectory_metrics.csv": result.trajectories,
     }
     chosen = {name: tables.select_metrics(table, asked) for name, table in files.items() if table is not None}
     if result.coverage is not None and "coverage_error" in asked:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,15 +28,22 @@ from autocast.evaluation.names import (
 )
 from autocast.evaluation.result import ENSEMBLE, MEAN, MEMBER, EvaluationResult, LatentUsage, Spectrum
 from autocast.evaluation.rollout_curves import draw_rollouts
-from autocast.evaluation.snapshots import draw_snapshots
+from autocast.evaluation.snapshots import Snapshot, save_snapshots, take_snapshots
 from autocast.evaluation.stress_figures import draw_stress
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def draw_figures(result: EvaluationResult, directory: Path) -> list[Drawing]:
+def draw_figures(
+    result: EvaluationResult, directory: Path, snapshots: Sequence[Snapshot] | None = None
+) -> list[Drawing]:
     """Every figure that the result has the numbers for, as PNG and SVG in `directory`.
+
+    Args:
+        result: What was measured.
+        directory: Made where it is not there.
+        snapshots: None: of the result's median example.
 
     Returns:
         The drawings, the headline score first.
@@ -63,9 +70,12 @@ def draw_figures(result: EvaluationResult, directory: Path) -> list[Drawing]:
     drawings += draw_stress(result, directory)
     if result.latents is not None:
         drawings.append(_save_latents(result.latents, directory))
-    if (example := result.median_example) is not None:
-        drawings += draw_snapshots(example, result.spec, directory)
-    return drawings
+    return drawings + save_snapshots(_snapshots(result) if snapshots is None else snapshots, directory)
+
+
+def _snapshots(result: EvaluationResult) -> list[Snapshot]:
+    example = result.median_example
+    return [] if example is None else take_snapshots(example, result.spec)
 
 
 def _save_scores(result: EvaluationResult, metric: str, directory: Path, extra: bool) -> Drawing:

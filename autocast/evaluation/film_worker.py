@@ -22,8 +22,8 @@ from typing import Any
 
 from autocast.errors import AutocastError
 from autocast.evaluation.movies import forget_partials
-from autocast.evaluation.result import EvaluationResult, Example
-from autocast.evaluation.videos import Video, draw_example_video, film_name, video_of
+from autocast.evaluation.result import Example
+from autocast.evaluation.videos import draw_example_video, film_name
 from autocast.types import FieldSpec
 
 NICENESS = 10
@@ -82,16 +82,12 @@ class Films:
         order = _Order(example, spec, self._directory / film_name(example), self._fps)
         self._films[example.trajectory] = self._talker.submit(self._have_drawn, order)
 
-    def finish(self, result: EvaluationResult, on_event: OnEvent) -> list[Video]:
+    def finish(self, on_event: OnEvent) -> None:
         """Waits for all films.
 
         Args:
-            result: Of the examples that were handed in.
             on_event: Told of "progress" (films done and in all) several times a second, and in a "note" of every film
                 that could not be drawn.
-
-        Returns:
-            Those that could be drawn, in the order of the examples.
         """
         left = set(self._films.values())
         while left:
@@ -99,12 +95,6 @@ class Films:
             on_event("progress", {"done": len(self._films) - len(left), "total": len(self._films)})
         for number, why in self._failures.items():
             on_event("note", {"text": f"no film of trajectory {number}: {why}"})
-        median, drawn = result.median_example, self._drawn()
-        return [
-            video_of(example, result.spec, drawn[example.trajectory], is_median=example is median)
-            for example in result.examples
-            if example.trajectory in drawn
-        ]
 
     def check(self) -> None:
         """
@@ -123,9 +113,6 @@ class Films:
         """What went wrong, by the trajectory; all is finished."""
         errors = ((number, film.exception()) for number, film in sorted(self._films.items()))
         return {number: f"{error}" for number, error in errors if error is not None}
-
-    def _drawn(self) -> dict[int, Path]:
-        return {number: film.result() for number, film in self._films.items() if film.exception() is None}
 
     def _have_drawn(self, order: _Order) -> Path:
         """In the thread that talks to the process."""

@@ -219,6 +219,11 @@ class EvaluationResult:
     """Scores averaged over windows of lead times: columns as `scores`, `window` in place of `lead_time`."""
     calibration: Calibration | None = None
     """What was asked for with `eval.calibrate`."""
+    trajectories: pd.DataFrame | None = None
+    """Scores of each trajectory over windows, the mean over channels: columns `model, metric, kind, window,
+    trajectory, unit, value`."""
+    lengths: tuple[int, ...] = ()
+    """Steps that each trajectory was scored for."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Plain values: command, config, versions, seeds, digests; nested dictionaries are drawn as tables. The keys
     "command" (text that reproduces the evaluation) and "config" (YAML text) have places of their own in the report."""

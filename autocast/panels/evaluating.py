@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autocast.panels.words import MARKS, Rows, count, data_line, evaluation_command, forecast_command
-from autocast.runs.console import file_size
+from autocast.runs.console import Screen, file_size
 from autocast.runs.job import Job, Outcome
 
 if TYPE_CHECKING:
     from autocast.data.datamodule import FieldDataModule
     from autocast.evaluation.forecast_file import Plan
+    from autocast.evaluation.material import DrawnReport
     from autocast.evaluation.result import EvaluationResult
     from autocast.evaluation.settings import EvaluationSettings
     from autocast.evaluation.verdict import Finding
+    from autocast.runs.reporting import ReportRequest
 
 
 def evaluation(model: Any, datamodule: FieldDataModule, settings: EvaluationSettings, device: str) -> Rows:
@@ -36,9 +38,8 @@ def evaluation(model: Any, datamodule: FieldDataModule, settings: EvaluationSett
 def evaluated(job: Job, result: EvaluationResult, findings: list[Finding], report: Path) -> Outcome:
     """The closing panel of an evaluation: the verdict."""
     directory = report.parent
-    rows = [(MARKS[finding.mark], finding.text) for finding in findings]
+    rows = _verdict_rows(findings)
     rows += [("scores", f"{directory / 'metrics.csv'}, {directory / 'rollout_metrics.csv'}"), ("report", str(report))]
-    verdict = [{"topic": f.topic, "mark": f.mark, "text": f.text} for f in findings]
     then = (
         f"open {report}"
         if result.reconstructs
@@ -52,7 +53,27 @@ def evaluated(job: Job, result: EvaluationResult, findings: list[Finding], repor
         *calibrated,
     )
     products = [directory / name for name in (*tables, "report.html")]
-    return Outcome({"scores": headline(result), "verdict": verdict}, rows, then, products)
+    return Outcome({"scores": headline(result), "verdict": _verdict(findings)}, rows, then, products)
+
+
+def reported(request: ReportRequest, drawn: DrawnReport, screen: Screen) -> Outcome:
+    """The closing panel of a report that was drawn again."""
+    if drawn.missing:
+        screen.note(
+            f"not in the report, because they are not there: {', '.join(drawn.missing)}. To draw films, evaluate again: "
+            f"autocast eval --workdir {request.run.quoted} eval.name=films"
+        )
+    rows = [*_verdict_rows(drawn.findings), ("report", f"{drawn.page}  {file_size(drawn.page.stat().st_size)}")]
+    summary = {"report": str(drawn.page), "verdict": _verdict(drawn.findings), "missing": drawn.missing}
+    return Outcome(summary, rows, f"open {drawn.page}", [drawn.page])
+
+
+def _verdict(findings: list[Finding]) -> list[dict[str, str]]:
+    return [{"topic": f.topic, "mark": f.mark, "text": f.text} for f in findings]
+
+
+def _verdict_rows(findings: list[Finding]) -> Rows:
+    return [(MARKS[finding.mark], finding.text) for finding in findings]
 
 
 def headline(result: EvaluationResult) -> dict[str, float]:

@@ -104,7 +104,7 @@ def _products(out: Path | None, *, html: bool) -> list[Path]:
 
 def _add(found: _Found, name: str, base: Path, again: bool = True) -> Contender | None:
     try:
-        run, stage = _evaluation(name, base)
+        run, stage = find_evaluation(name, base)
     except NoSuchRunError as error:
         found.problems.append(Problem(name, str(error)))
         return None
@@ -117,7 +117,7 @@ def _add(found: _Found, name: str, base: Path, again: bool = True) -> Contender 
     return known
 
 
-def _evaluation(name: str, base: Path) -> tuple[RunDirectory, str]:
+def find_evaluation(name: str, base: Path) -> tuple[RunDirectory, str]:
     """The run and the stage of an evaluation that a path, or the name of its run, means.
 
     Raises:

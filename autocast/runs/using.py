@@ -1,4 +1,4 @@
-"""Commands that make no run: simulate, inspect, forecast, benchmark, compare, and showing a config."""
+"""Commands that make no run: simulate, inspect, forecast, benchmark, compare, report, and showing a config."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from autocast.runs.place import evaluation_place, read_config, saved_config
 from autocast.runs.problems import Problem
 from autocast.runs.provenance import command_line
 from autocast.runs.reopen import reopen
+from autocast.runs.reporting import read_report
 from autocast.runs.request import Request
 
 NOTHING_DONE = "nothing was written, nothing was started"
@@ -250,6 +251,29 @@ def benchmark(run: str, wanted: dict[str, Any], *, output_base: Path | None, jso
         unchecked = ["that the model and its data can be read: needs torch, done at the start"]
         return _dry(screen, f"benchmark  {found.path} -> {request.out}", details, unchecked)
     return _close(screen, f"benchmark  {found.path}", _call("benchmark", screen, request))
+
+
+def report(run: str, places: dict[str, Any], *, output_base: Path | None, json: bool, dry_run: bool) -> int:
+    """Draws the report of an evaluation again.
+
+    Args:
+        run: Or the directory of an evaluation.
+        places: `evaluation`, `out` and `megabytes`, as `read_report` has them.
+        output_base: Where runs lie.
+        json: Whether one document is printed.
+        dry_run: Whether to say only what would be drawn.
+
+    Raises:
+        NoSuchRunError: There is no such run or evaluation.
+        ConfigError: Nothing can be drawn of it.
+    """
+    read_environment()
+    screen = Screen(as_json=json)
+    request = read_report(run, output_base or default_output_base(), **places)
+    if dry_run:
+        details = {"from": request.directory, "writes": f"{request.page}, {request.figures}"}
+        return _dry(screen, f"report  {request.page}", details, ["that the films are there: looked for at the start"])
+    return _close(screen, f"report  {request.page}", _call("report", screen, request))
 
 
 def _trained(name: str, output_base: Path) -> tuple[RunDirectory, str, Path]:
