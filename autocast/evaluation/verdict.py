@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from autocast.evaluation.result import (
+    ALL_CHANNELS,
     CALIBRATED,
     CARRIES,
     CLIMATOLOGY,
@@ -26,6 +27,8 @@ from autocast.evaluation.result import (
 from autocast.evaluation.result import EvaluationResult as Result
 from autocast.evaluation.simulator_cost import compare_simulators
 from autocast.evaluation.spectral_reach import TOLERANCE, spectral_reaches
+from autocast.evaluation.validity import WHOLE, validity, worst_blow_up
+from autocast.metrics.catalogue import VALID_CORRELATION
 
 Mark = Literal["good", "warn", "bad"]
 
@@ -44,6 +47,8 @@ TOLERABLE_DRIFT = 1.05
 """Ratio of the VRMSE of the model's mode to that of the other one."""
 MOSTLY = 0.9
 """Share of trajectories that ends within the data's range."""
+TOLERABLE_BLOW_UP = 0.05
+GOOD_RELIABILITY, TOLERABLE_RELIABILITY = 0.05, 0.15
 MOST_NAMED = 4
 """Channels that a sentence names."""
 
@@ -63,8 +68,9 @@ def verdict(result: Result) -> list[Finding]:
         findings = [_stability(result), _loss(result), _reach(result), _latents(result), _cost(result)]
         return [finding for finding in findings if finding]
     findings = [
-        _stability(result), _baselines(result), _accuracy(result), _spread(result), _calibration(result),
-        _floor(result), _rollout(result), _stress(result), _cost(result), _simulators(result),
+        _stability(result), _baselines(result), _accuracy(result), _valid_time(result), _blow_up(result),
+        _spread(result), _reliability(result), _calibration(result), _floor(result), _rollout(result),
+        _stress(result), _cost(result), _simulators(result),
     ]  # fmt: skip
     return [finding for finding in findings if finding]
 
@@ -135,6 +141,57 @@ def _baselines(result: Result) -> Finding | None:
     phrases += [f"not better than {_join(worse)} at lead 1"] if worse else []
     text = "; ".join(phrases)
     return Finding("baselines", mark, f"{text[0].upper()}{text[1:]}.")
+
+
+def _valid_time(result: Result) -> Finding | None:
+    found = validity(result, "valid_time_correlation")
+    if found is None:
+        return None
+    who = f"The mean of {result.n_members} members" if result.n_members > 1 else "The forecast"
+    stays = f"{who} can be trusted (correlation with the truth at least {VALID_CORRELATION:g})"
+    time = found.mean * result.spec.time_step
+    if found.complete.all():
+        return Finding(
+            "valid_time", "good", f"{stays} to the end of every trajectory ({found.mean:.3g} steps, t = {time:.3g})."
+        )
+    if found.mean == 0:
+        return Finding("valid_time", "bad", f"{stays} at no lead of any trajectory.")
+    interval = "" if np.isnan(found.low) else f", 95 % interval {found.low:.3g} to {found.high:.3g}"
+    text = f"{stays} for {found.mean:.3g} of {result.n_steps} steps (t = {time:.3g}{interval})"
+    to_the_end = _percent(found.share_complete) if found.share_complete else "none"
+    mark: Mark = "warn" if found.mean >= 1 else "bad"
+    return Finding("valid_time", mark, f"{text}; to the end in {to_the_end} of the trajectories.")
+
+
+def _blow_up(result: Result) -> Finding | None:
+    worst = worst_blow_up(result)
+    if worst is None:
+        return None
+    lead, share, channel = worst
+    if share == 0:
+        who = "No member" if result.n_members > 1 else "No forecast"
+        return Finding("blow_up", "good", f"{who} blew up in {result.n_steps} steps.")
+    who = "members" if result.n_members > 1 else "forecasts"
+    where = f", in {channel}" if result.spec.n_channels > 1 else ""
+    mark: Mark = "warn" if share <= TOLERABLE_BLOW_UP else "bad"
+    return Finding("blow_up", mark, f"{_percent(share)} of the {who} had blown up by lead {lead}{where}.")
+
+
+def _reliability(result: Result) -> Finding | None:
+    """How far the central intervals are from holding the truth as often as they say, over the whole rollout."""
+    table = result.coverage
+    rows = None if table is None else table[(table.window == WHOLE) & (table.channel == ALL_CHANNELS)]
+    if rows is None or rows.coverage.dropna().empty:
+        return None
+    off = rows.coverage - rows.level
+    error, mean = float(off.abs().mean()), float(off.mean())
+    mark = _grade(error, GOOD_RELIABILITY, TOLERABLE_RELIABILITY)
+    if mark == "good":
+        text = f"The ensemble's intervals hold the truth as often as they say, within {100 * error:.2g} % points."
+        return Finding("reliability", mark, text)
+    word = "less" if mean < 0 else "more"
+    text = f"The ensemble's intervals hold the truth {word} often than they say: {100 * error:.2g} % points off."
+    return Finding("reliability", mark, text)
 
 
 def _until(lead: int, n_steps: int) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from autocast.evaluation.result import SCORE_COLUMNS, EvaluationResult
+from autocast.evaluation.result import COVERAGE_COLUMNS, SCORE_COLUMNS, EvaluationResult
 from autocast.evaluation.verdict import (
     better_until,
     reconstruction_floor,
@@ -112,3 +112,57 @@ def test_better_until_the_first_lead_that_is_not():
     assert better_until(pd.Series([0.5, 1.2, 0.5], index=[1, 2, 3])) == 1
     assert better_until(pd.Series([0.5, 0.6], index=[1, 2])) == 2
     assert better_until(pd.Series([1.0], index=[1])) == 0
+
+
+def with_valid_times(first_invalid, kind="mean", **how):
+    """The first lead time at which each of several trajectories of 10 steps is not valid any more."""
+    trajectories = pd.DataFrame({"trajectory": range(len(first_invalid)), "value": np.array(first_invalid, float)})
+    facts = {"model": "model", "metric": "valid_time_correlation", "kind": kind, "window": "all"}
+    mean = {"value": np.mean(first_invalid), "low": 3.0, "high": 9.0, "channel": "all"}
+    return dataclasses.replace(
+        make_result(0.1 * LEADS, **how),
+        trajectories=trajectories.assign(**facts),
+        windows=pd.DataFrame([{**facts, **mean}]),
+        lengths=(10,) * len(first_invalid),
+    )
+
+
+def test_it_says_until_when_forecasts_can_be_trusted():
+    found = by_topic(with_valid_times([5, 11, 2, 6]))["valid_time"]
+    assert found.mark == "warn"
+    assert found.text == (
+        "The mean of 8 members can be trusted (correlation with the truth at least 0.8) for 5 of 10 steps (t = 0.5, "
+        "95 % interval 2 to 8); to the end in 25 % of the trajectories."
+    )
+    complete = by_topic(with_valid_times([11, 11], "member", n_members=1))["valid_time"]
+    assert complete.mark == "good"
+    assert "The forecast can be trusted" in complete.text
+    assert "to the end of every trajectory (10 steps, t = 1)" in complete.text
+    assert by_topic(with_valid_times([1, 1]))["valid_time"].mark == "bad"
+
+
+@pytest.mark.parametrize(
+    ("shares", "mark", "text"),
+    [
+        (np.zeros(10), "good", "No member blew up in 10 steps."),
+        (np.repeat([0.0, 0.03], 5), "warn", "3 % of the members had blown up by lead 6."),
+        (np.repeat([0.0, 0.5], 5), "bad", "50 % of the members had blown up by lead 6."),
+    ],
+)
+def test_members_that_blew_up_are_counted(shares, mark, text):
+    result = make_result(0.1 * LEADS)
+    rows = pd.DataFrame({"lead_time": LEADS, "value": shares}).assign(
+        model="model", metric="blow_up", kind="member", channel="u", unit="1"
+    )
+    found = by_topic(dataclasses.replace(result, scores=pd.concat([result.scores, rows])))["blow_up"]
+    assert (found.mark, found.text) == (mark, text)
+
+
+@pytest.mark.parametrize(("off", "mark", "words"), [(0.01, "good", "within 1 % points"), (-0.1, "warn", "less often"),
+                                                    (0.2, "bad", "more often")])  # fmt: skip
+def test_intervals_are_judged_by_how_often_they_hold_the_truth(off, mark, words):
+    rows = [(level, level + off, "all", "all") for level in (0.25, 0.5, 0.75)]
+    coverage = pd.DataFrame(rows, columns=list(COVERAGE_COLUMNS))
+    found = by_topic(dataclasses.replace(make_result(0.1 * LEADS), coverage=coverage))["reliability"]
+    assert found.mark == mark
+    assert words in found.text
