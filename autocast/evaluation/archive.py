@@ -62,8 +62,11 @@ def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, np.ndarray):
         return {"array": _keep(value, arrays)}
     if isinstance(value, pd.DataFrame):
-        columns = {str(name): _keep(_column(value[name]), arrays) for name in value.columns}
-        return {"table": columns}
+        return {"table": {str(name): _keep(_column(value[name]), arrays) for name in value.columns}}
+    return _pack_nested(value, arrays)
+
+
+def _pack_nested(value: Any, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return {"mapping": {name: _pack(each, arrays) for name, each in value.items()}}
     if isinstance(value, (list, tuple)):

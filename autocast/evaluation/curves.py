@@ -25,6 +25,7 @@ from autocast.evaluation.drawings import (
 from autocast.evaluation.names import (
     BAND_METRICS,
     BASELINE_NAMES,
+    COHERENCE_METRICS,
     forecast_name,
     headline_channel,
     headline_channels,
@@ -189,13 +190,26 @@ def _positive(power: np.ndarray) -> np.ndarray:
 @styled
 def draw_band_errors(result: EvaluationResult) -> Figure:
     """Relative error of the power spectrum of one member against lead time, a line for each band of wavenumbers."""
+    figure = _draw_bands(result, BAND_METRICS, "error of the power spectrum")
+    log_where_wide(figure.axes[0])
+    return figure
+
+
+@styled
+def draw_coherence(result: EvaluationResult) -> Figure:
+    """Coherence of one member with the truth against lead time, a line for each band of wavenumbers; 1 is best."""
+    figure = _draw_bands(result, COHERENCE_METRICS, "coherence with the truth")
+    figure.axes[0].set_ylim(0, 1.05)
+    return figure
+
+
+def _draw_bands(result: EvaluationResult, metrics: dict[str, str], name: str) -> Figure:
     figure, (axes,) = panels(1, size=SINGLE)
-    for line, (metric, band) in zip(SERIES_LINES, BAND_METRICS.items(), strict=True):
+    for line, (metric, band) in zip(SERIES_LINES, metrics.items(), strict=True):
         series = result.series(metric, MEMBER)
         plot(axes, series, band, **{**line, "marker": "o" if len(series) == 1 else ""})
     lead_time_axis(axes, result.n_steps)
-    log_where_wide(axes)
-    axes.set(title="mean over channels", ylabel="error of the power spectrum")
+    axes.set(title="mean over channels", ylabel=name)
     figure.legend(loc="outside lower center", ncols=4)
     return figure
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from autocast.evaluation.calibration_figures import draw_calibration
 from autocast.evaluation.curves import (
     draw_band_errors,
+    draw_coherence,
     draw_coverage,
     draw_latents,
     draw_ranks,
@@ -19,6 +20,7 @@ from autocast.evaluation.curves import (
 from autocast.evaluation.drawings import MOST_CHANNELS, Drawing, file_name, save
 from autocast.evaluation.names import (
     BAND_METRICS,
+    COHERENCE_METRICS,
     curve_metrics,
     forecast_name,
     headline_channel,
@@ -29,6 +31,7 @@ from autocast.evaluation.names import (
 from autocast.evaluation.result import ENSEMBLE, MEAN, MEMBER, EvaluationResult, LatentUsage, Spectrum
 from autocast.evaluation.rollout_curves import draw_rollouts
 from autocast.evaluation.snapshots import Snapshot, save_snapshots, take_snapshots
+from autocast.evaluation.stability_figures import draw_stability
 from autocast.evaluation.stress_figures import draw_stress
 
 if TYPE_CHECKING:
@@ -56,6 +59,8 @@ def draw_figures(
         drawings += [_save_spectra(result.spectra, c, name, directory, member) for c, name in enumerate(names)]
     if any(not result.series(metric).empty for metric in BAND_METRICS):
         drawings.append(_save_band_errors(result, directory))
+    if any(not result.series(metric).empty for metric in COHERENCE_METRICS):
+        drawings.append(_save_coherence(result, directory))
     ratio = result.series("ssr", ENSEMBLE, channel=headline_channel(result, "ssr"))
     if not ratio.empty:
         drawings.append(_save_spread_skill(result, ratio, directory))
@@ -67,6 +72,7 @@ def draw_figures(
     if has_ranks and result.ranks is not None and not result.ranks.empty:
         drawings.append(_save_ranks(result.ranks, directory))
     drawings += draw_rollouts(result, directory)
+    drawings += draw_stability(result, directory)
     drawings += draw_stress(result, directory)
     if result.latents is not None:
         drawings.append(_save_latents(result.latents, directory))
@@ -119,16 +125,33 @@ def _save_spectra(spectra: Spectrum, channel: int, name: str, directory: Path, m
 
 
 def _save_band_errors(result: EvaluationResult, directory: Path) -> Drawing:
-    ends = [(band, result.series(metric)) for metric, band in BAND_METRICS.items()]
-    summary = "; ".join(f"{band}: {_ends(series)}" for band, series in ends if not series.empty)
     return save(
         draw_band_errors(result),
         directory,
         "spectrum_errors",
         section="spectra",
         title="Error of the power spectrum by band of wavenumbers",
-        alt=f"Relative error of the power spectrum against lead time, by band. {summary}.",
+        alt=f"Relative error of the power spectrum against lead time, by band. {_bands(result, BAND_METRICS)}.",
     )
+
+
+def _save_coherence(result: EvaluationResult, directory: Path) -> Drawing:
+    return save(
+        draw_coherence(result),
+        directory,
+        "coherence",
+        section="spectra",
+        title="Coherence with the truth by band of wavenumbers",
+        alt=(
+            "Coherence of one forecast with the truth against lead time, by band; 1 where structures are where they "
+            f"should be. {_bands(result, COHERENCE_METRICS)}."
+        ),
+    )
+
+
+def _bands(result: EvaluationResult, metrics: dict[str, str]) -> str:
+    ends = [(band, result.series(metric)) for metric, band in metrics.items()]
+    return "; ".join(f"{band}: {_ends(series)}" for band, series in ends if not series.empty)
 
 
 def _save_spread_skill(result: EvaluationResult, ratio: pd.Series, directory: Path) -> Drawing:

@@ -62,10 +62,18 @@ NO_UNITS = ("", "1")
 MIXED_UNITS = "mixed"
 """Unit of an average over channels that should not be shown: the channels are measured in different units."""
 HEADLINE_METRIC = "vrmse"
-DRAWN_ELSEWHERE = ("spread", "skill", "ssr", "coverage_error", "rank_error", "blow_up")
-"""Metrics without a curve: they have a figure of their own, as the bands of the power spectrum have, or say enough as
+STABILITY_METRICS = ("blow_up", "mean_drift", "energy_drift")
+"""Metrics by lead time that say whether a rollout holds."""
+DRAWN_ELSEWHERE = ("spread", "skill", "ssr", "coverage_error", "rank_error", *STABILITY_METRICS)
+"""Metrics without a curve: they have a figure of their own, as the bands of wavenumbers have, or say enough as
 numbers."""
 BAND_METRICS = {"psrmse_low": "low", "psrmse_mid": "middle", "psrmse_high": "high", "psrmse_tail": "tail"}
+COHERENCE_METRICS = {
+    "coherence_low": "low",
+    "coherence_mid": "middle",
+    "coherence_high": "high",
+    "coherence_tail": "tail",
+}
 
 
 def metric_name(metric: str) -> str:
@@ -88,7 +96,7 @@ def forecast_name(result: EvaluationResult) -> str:
 def curve_metrics(result: EvaluationResult) -> list[str]:
     """Metrics of the model that are drawn against lead time, the headline first."""
     found = dict.fromkeys(result.scores[result.scores.model == MODEL].metric)
-    curves = (m for m in found if m not in DRAWN_ELSEWHERE and m not in BAND_METRICS)
+    curves = (m for m in found if m not in (*DRAWN_ELSEWHERE, *BAND_METRICS, *COHERENCE_METRICS))
     return sorted(curves, key=lambda m: m != HEADLINE_METRIC)
 
 

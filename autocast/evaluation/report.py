@@ -25,9 +25,11 @@ from autocast.evaluation.inline_svg import inline_svg
 from autocast.evaluation.report_tables import (
     baseline_table,
     channel_table,
+    interval_table,
     latent_table,
     provenance_table,
     reconstruction_table,
+    winkler_table,
 )
 
 if TYPE_CHECKING:
@@ -96,13 +98,15 @@ def _page(
 ) -> str:
     compared = reconstruction_table(result) if result.reconstructs else baseline_table(result)
     latents = "" if result.latents is None else latent_table(result.latents)
-    channels, provenance = channel_table(result), _provenance(result)
-    budget = _Budget(largest - len((compared + latents + channels + provenance).encode()) - _ROOM)
+    intervals = "" if result.winkler is None else winkler_table(result.winkler)
+    channels, provenance = channel_table(result) + _folded(interval_table(result)), _provenance(result)
+    budget = _Budget(largest - len((compared + latents + intervals + channels + provenance).encode()) - _ROOM)
     first = next((video for video in videos if video.is_median), None)
     headline = next((figure for figure in figures if figure.section == "scores" and not figure.extra), None)
     opening = _first_screen(verdict, first, headline, directory, budget)
     drawn = _drawn_sections([figure for figure in figures if figure is not headline], directory, budget)
     drawn["scores"] = compared + drawn["scores"]
+    drawn["calibration"] += intervals
     drawn["latents"] += latents
     sections = [(key, _SECTIONS[key], content) for key, content in drawn.items() if content]
     sections.append(("channels", "Scores by channel", channels))
@@ -199,6 +203,11 @@ def _drawing(drawing: Drawing, directory: Path, budget: _Budget) -> str:
 
 def _data_uri(path: Path, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _folded(table: str) -> str:
+    """For those who want to know how sure the scores are."""
+    return f"<details><summary>With 95 % intervals over trajectories</summary>{table}</details>" if table else ""
 
 
 def _provenance(result: EvaluationResult) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autocast.evaluation.names import (
     BAND_METRICS,
@@ -31,6 +31,9 @@ from autocast.evaluation.result import (
 from autocast.evaluation.simulator_cost import seconds_per_step
 from autocast.evaluation.snapshots import spread_evenly
 from autocast.evaluation.spectral_reach import TOLERANCE, spectral_reaches
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _MOST_LEADS = 8
 
@@ -126,6 +129,35 @@ def channel_table(result: EvaluationResult) -> str:
     rows.sort(key=lambda row: order.get(row[0][0], len(order)))
     heads = ["score", "channel", "of", "unit", *(window_name(str(c)) for c in columns)]
     return _table("Every score of the model, by channel and lead time", heads, 4, rows)
+
+
+def interval_table(result: EvaluationResult) -> str:
+    """Every score of the model over windows of lead times, with its interval over trajectories."""
+    frame = result.windows
+    if frame is None or frame[["low", "high"]].dropna().empty:
+        return ""
+    shown = frame[(frame.model == MODEL) & ~((frame.channel == ALL_CHANNELS) & (frame.unit == MIXED_UNITS))]
+    rows: list[tuple[list[str], list[float], bool]] = []
+    numbers = ("value", "low", "high", "n_trajectories")
+    for row in shown.itertuples():
+        labels = [metric_name(str(row.metric)), str(row.channel), _forecast_name(result, str(row.kind))]
+        labels += [window_name(str(row.window)), unit_text(str(row.unit))]
+        rows.append((labels, [float(getattr(row, name)) for name in numbers], False))
+    heads = ["score", "channel", "of", "lead times", "unit", "value", "low", "high", "trajectories"]
+    return _table("Scores of the model over windows of lead times, with 95 % intervals", heads, 5, rows)
+
+
+def winkler_table(winkler: pd.DataFrame) -> str:
+    """Winkler's score of central intervals by level and window of lead times."""
+    windows = list(dict.fromkeys(winkler.window))
+    shown = winkler[~((winkler.channel == ALL_CHANNELS) & (winkler.unit == MIXED_UNITS))]
+    rows: list[tuple[list[str], list[float], bool]] = []
+    for (channel, level, unit), group in shown.groupby(["channel", "level", "unit"], sort=False):
+        values = group.set_index("window")["value"]
+        labels = [str(channel), f"{100 * float(str(level)):.3g} %", unit_text(str(unit))]
+        rows.append((labels, [values.get(window, math.nan) for window in windows], False))
+    heads = ["channel", "level", "unit", *map(window_name, windows)]
+    return _table("Winkler score of central intervals, lower is better", heads, 3, rows)
 
 
 def _table(

@@ -60,7 +60,7 @@ def reported(request: ReportRequest, drawn: DrawnReport, screen: Screen) -> Outc
     """The closing panel of a report that was drawn again."""
     if drawn.missing:
         screen.note(
-            f"not in the report, because they are not there: {', '.join(drawn.missing)}. To draw films, evaluate again: "
+            f"not in the report, as they are not there: {', '.join(drawn.missing)}. To draw films, evaluate again: "
             f"autocast eval --workdir {request.run.quoted} eval.name=films"
         )
     rows = [*_verdict_rows(drawn.findings), ("report", f"{drawn.page}  {file_size(drawn.page.stat().st_size)}")]

@@ -66,9 +66,7 @@ TRIES = {
         "rd/00 --from waves --out f.h5", "rd/00 --from nope --out f.h5", "nope: neither a file", "needs torch"
     ),
     "autocast compare": Try("rd/00/eval-a rd/00/eval-b --out both --html", "rd/00/eval-a", "at least two runs"),
-    "autocast report": Try(
-        "rd/00 --eval a", "rd/00 --max-size 0", "--max-size 0: more than 0", "films are there"
-    ),
+    "autocast report": Try("rd/00 --eval a", "rd/00 --max-size 0", "--max-size 0: more than 0", "films are there"),
     "autocast benchmark": Try("rd/00", "rd/00 --members x", "--members x   whole numbers", "needs torch"),
     "autocast status": Try("rd/00", "--nope", "--nope", reads=True),
     "autocast logs": Try("rd/00", "rd/00 --stage nope", "--stage nope: not in", reads=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ from autocast.evaluation.result import (
     MEMBER,
     MODEL,
     SCORE_COLUMNS,
+    WINKLER_COLUMNS,
     EvaluationResult,
     Example,
     Spectrum,
@@ -95,6 +97,33 @@ def toy_result(
         coverage=None if n_members == 1 else pd.DataFrame(levels, columns=list(COVERAGE_COLUMNS)),
         provenance={"command": "autocast eval a&b <c>", "config": "seed: 1", "versions": {"torch": "2.13"}},
     )
+
+
+def full_result(n_members: int = 3, n_steps: int = 5) -> EvaluationResult:
+    """A toy evaluation for which every score was asked that has a place of its own in the report."""
+    result = toy_result(n_steps=n_steps, n_members=n_members)
+    rows = result.scores[(result.scores.metric == "vrmse") & (result.scores.kind == MEMBER)]
+    added = [f"coherence_{band}" for band in ("low", "mid", "high", "tail")]
+    added += [f"psrmse_{band}" for band in ("low", "mid", "high", "tail")] + ["blow_up", "mean_drift", "energy_drift"]
+    scores = pd.concat([result.scores, *(rows.assign(metric=metric) for metric in added)])
+    windows = result.scores[result.scores.lead_time == 1].drop(columns="lead_time").assign(window="all")
+    valid = {"model": MODEL, "metric": "valid_time_correlation", "kind": MEAN, "window": "all", "unit": "steps"}
+    times = pd.DataFrame({"trajectory": range(7), "value": [1.0, 3.0, 3.0, 4.0, 6.0, 6.0, 2.0]}).assign(**valid)
+    mean = pd.DataFrame([{**valid, "channel": ALL_CHANNELS, "value": 25 / 7, "low": 2.0, "high": 5.0}])
+    levels = [(level, 2 * level, "", window, "u") for level in (0.5, 0.8) for window in ("all", "1")]
+    return dataclasses.replace(
+        result,
+        scores=scores,
+        windows=pd.concat([windows, mean]).assign(n_trajectories=7),
+        trajectories=times,
+        lengths=(n_steps,) * 7,
+        winkler=pd.DataFrame(levels, columns=list(WINKLER_COLUMNS)),
+    )
+
+
+@pytest.fixture(scope="session")
+def make_full_result() -> Callable[..., EvaluationResult]:
+    return full_result
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from autocast.evaluation.figures import draw_figures
 from autocast.evaluation.names import MIXED_UNITS, headline_channels
 from autocast.evaluation.result import ALL_CHANNELS, CLIMATOLOGY, MODEL, RANK_COLUMNS, RECONSTRUCTION
 from autocast.evaluation.snapshots import draw_contact_sheet, draw_snapshot, draw_snapshots, spread_evenly
+from autocast.evaluation.stability_figures import draw_valid_times
+from autocast.evaluation.validity import validity
 
 
 def labels(figure):
@@ -175,3 +177,25 @@ def test_intervals_lie_behind_the_models_lines(make_result):
     bounds = result.bounds("vrmse", "mean")
     heights = shades[1].get_paths()[0].vertices[:, 1]
     assert (heights.min(), heights.max()) == (bounds.low.min(), bounds.high.max())
+
+
+def test_stability_and_coherence_have_figures_where_they_were_measured(make_full_result, tmp_path):
+    drawings = {drawing.name: drawing for drawing in draw_figures(make_full_result(), tmp_path)}
+    stable = [drawing.name for drawing in drawings.values() if drawing.section == "stability"]
+    assert stable == ["valid_times", "stability_blow_up", "stability_mean_drift", "stability_energy_drift"]
+    assert "2.57 of 5 steps on average, 29 % to the end" in drawings["valid_times"].alt
+    assert drawings["coherence"].section == "spectra"
+    assert not any(name.startswith("scores_coherence") for name in drawings)
+
+
+def test_members_that_did_not_blow_up_need_no_figure(make_full_result, tmp_path):
+    result = with_values(make_full_result(), lambda s: s.metric == "blow_up", 0.0)
+    assert "stability_blow_up" not in [drawing.name for drawing in draw_figures(result, tmp_path)]
+
+
+def test_valid_times_fall_by_a_trajectory_at_a_time(make_full_result):
+    result = make_full_result()
+    found = {"valid_time_correlation": validity(result, "valid_time_correlation")}
+    (line,) = [line for line in draw_valid_times(result, found).axes[0].lines if line.get_label() == "correlation"]
+    assert list(line.get_xdata()) == [0, 0, 1, 2, 2, 3, 5, 5, 5]
+    np.testing.assert_allclose(line.get_ydata()[:4], [1, 6 / 7, 5 / 7, 4 / 7])
