@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import dataclasses
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -33,6 +34,30 @@ from autocast.evaluation.result import (
     Spectrum,
 )
 from autocast.types import FieldSpec
+
+EVERYONE = """
+(async () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+  const unsorted = [], buttons = [...document.querySelectorAll("thead th button")];
+  for (const button of buttons) {
+    const header = button.closest("th"), table = button.closest("table");
+    button.focus();
+    button.click();
+    const rows = [...table.tBodies[0].rows].map((row) => row.cells[header.cellIndex].dataset.value);
+    const numbers = rows.filter((value) => value !== undefined).map(Number);
+    const rises = numbers.every((value, i) => i === 0 || value >= numbers[i - 1]);
+    if (document.activeElement !== button || header.getAttribute("aria-sort") !== "ascending" || !rises)
+      unsorted.push(button.textContent);
+  }
+  const overflow = document.documentElement.scrollWidth - window.innerWidth;
+  const result = await axe.run(document, { resultTypes: ["violations"] });
+  const violations = result.violations
+    .filter((each) => ["serious", "critical"].includes(each.impact))
+    .map((each) => [each.id, each.nodes.slice(0, 3).map((node) => node.html.slice(0, 160))]);
+  return { violations, overflow, unsorted, n_columns: buttons.length };
+})()
+"""
+"""Opens all that is folded away, sorts every table by every column with the keyboard's focus, and runs axe-core."""
 
 UNITS = {"u": "mol/m³", "v": "", "p": "Pa"}
 
@@ -241,3 +266,25 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     browser = Browser(executable, tmp_path_factory.mktemp("chromium"))
     yield browser
     browser.close()
+
+
+@pytest.fixture(scope="session")
+def examine(browser: Browser) -> Callable[[Path], None]:
+    """Fails unless a page is for everyone, on a light desk and on a dark phone: nothing that axe-core calls serious,
+    nothing that hangs over the edge, every table sorts by all of its columns, nothing asks for more."""
+    package = importlib.util.find_spec("axe_playwright_python")
+    if package is None or package.origin is None:
+        pytest.skip("no axe-core: pip install axe-playwright-python")
+    axe = (Path(package.origin).parent / "axe.min.js").read_text(encoding="utf-8")
+
+    def examine(page: Path) -> None:
+        for width, dark in ((1280, False), (1280, True), (360, False), (360, True)):
+            found, events = browser.visit(page, f"{axe}\n;{EVERYONE}", width=width, dark=dark)
+            requests = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+            assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+            assert found["violations"] == []
+            assert found["overflow"] <= 0
+            assert found["unsorted"] == []
+            assert found["n_columns"] > 0
+
+    return examine

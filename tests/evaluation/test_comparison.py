@@ -321,6 +321,12 @@ def test_the_page_asks_for_nothing_and_draws_every_score(comparison, tmp_path, b
     ] == []
 
 
+@pytest.mark.slow
+def test_the_page_is_for_everyone(comparison, tmp_path, examine):
+    drawings = save_curves(comparison, tmp_path)
+    examine(write_comparison_page(comparison, drawings, "autocast compare a b", tmp_path / "comparison.html"))
+
+
 def test_many_scores_are_drawn_in_several_figures(evaluated, tmp_path):
     wishes = Wishes(metrics=("vrmse", "crps_fair", "crps", "correlation"))
     found, _ = compare([evaluated("a"), evaluated("b", seed=2)], wishes)

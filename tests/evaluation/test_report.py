@@ -1,14 +1,19 @@
 """The report: one file that needs nothing else, opened in a real browser."""
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from html.parser import HTMLParser
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from autocast.evaluation import movies
 from autocast.evaluation.figures import draw_figures
 from autocast.evaluation.report import write_report
+from autocast.evaluation.result import LATENT_COLUMNS, LatentUsage
+from autocast.evaluation.verdict import verdict
 from autocast.evaluation.videos import draw_videos
 
 MEDIA = """
@@ -36,6 +41,13 @@ SORT = """
   return states;
 })()
 """
+PLAY = """
+Promise.all([...document.querySelectorAll("video")].slice(0, 1).map((v) => new Promise((done) => {
+  v.loop = true; v.muted = true; v.play();
+  const wait = setInterval(() => { if (v.currentTime > 0) { clearInterval(wait); done(true); } }, 50);
+  setTimeout(() => { clearInterval(wait); done(false); }, 20000);
+})))
+"""
 
 
 @dataclass
@@ -52,7 +64,7 @@ def write(tmp_path_factory, make_result):
     """Write the report of a toy evaluation, whose figures and films are drawn once."""
     parts = {}
 
-    def write(verdict=VERDICT, largest=10_000_000, **how):
+    def write(findings=VERDICT, largest=10_000_000, **how):
         key = str(how)
         if key not in parts:
             directory = tmp_path_factory.mktemp("evaluation")
@@ -60,9 +72,27 @@ def write(tmp_path_factory, make_result):
             figures, videos = draw_figures(result, directory / "figures"), draw_videos(result, directory / "videos")
             parts[key] = directory, result, figures, videos
         directory, result, figures, videos = parts[key]
-        return write_report(result, verdict, figures, videos, directory / "report.html", largest=largest)
+        return write_report(result, findings, figures, videos, directory / "report.html", largest=largest)
 
     return write
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory, make_full_result):
+    """A page of every kind, with everything that it may hold but films."""
+    directory = tmp_path_factory.mktemp("pages")
+    latents = pd.DataFrame({name: [0.1, 0.2] for name in LATENT_COLUMNS}).assign(channel=[0, 1], active=[True, False])
+    usage = LatentUsage(latents, np.array([2.0, 1.0]), 0.01, 1.8, n_values=192, n_latents=24)
+    results = {
+        "ensemble": make_full_result(),
+        "deterministic": make_full_result(n_members=1),
+        "autoencoder": dataclasses.replace(make_full_result(n_members=1), reconstructs=True, latents=usage),
+    }
+    made = {}
+    for kind, result in results.items():
+        figures = draw_figures(result, directory / kind)
+        made[kind] = write_report(result, verdict(result), figures, [], directory / f"{kind}.html")
+    return made
 
 
 class Tags(HTMLParser):
@@ -113,6 +143,20 @@ def test_a_phone_shows_it_without_scrolling_sideways(write, browser):
     media, events = browser.visit(write(), MEDIA, width=390, dark=True)
     assert media["overflow"] <= 0
     assert failures(events) == []
+
+
+@pytest.mark.slow
+def test_a_film_plays(write, browser):
+    started, events = browser.visit(write(), PLAY)
+    assert started
+    assert all(started)
+    assert failures(events) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ensemble", "deterministic", "autoencoder"])
+def test_every_report_is_for_everyone(pages, examine, kind):
+    examine(pages[kind])
 
 
 def test_gifs_are_shown_as_pictures(browser, monkeypatch, make_result, tmp_path):
