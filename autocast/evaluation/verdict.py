@@ -155,7 +155,8 @@ def _valid_time(result: Result) -> Finding | None:
             "valid_time", "good", f"{stays} to the end of every trajectory ({found.mean:.3g} steps, t = {time:.3g})."
         )
     if found.mean == 0:
-        return Finding("valid_time", "bad", f"{stays} at no lead of any trajectory.")
+        text = f"{who} cannot be trusted: at lead 1 its correlation with the truth is below {VALID_CORRELATION:g}."
+        return Finding("valid_time", "bad", text)
     interval = "" if np.isnan(found.low) else f", 95 % interval {found.low:.3g} to {found.high:.3g}"
     text = f"{stays} for {found.mean:.3g} of {result.n_steps} steps (t = {time:.3g}{interval})"
     to_the_end = _percent(found.share_complete) if found.share_complete else "none"

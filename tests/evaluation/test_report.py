@@ -27,7 +27,7 @@ MEDIA = """
     videos: videos.map((v) => [v.readyState, v.videoWidth, v.duration]),
     images: images.map((i) => [i.complete, i.naturalWidth]),
     drawings: [...document.querySelectorAll("svg[role=img]")].map((s) => s.getAttribute("aria-label").length),
-    overflow: document.documentElement.scrollWidth - window.innerWidth,
+    overflow: document.documentElement.scrollWidth - screen.width,
   };
 })()
 """
