@@ -1,7 +1,7 @@
 """Films drawn by a process of their own and of low priority, while scoring goes on.
 
 The process imports no torch. One film after the other goes there and comes back as a path or as what went wrong; a
-process that dies takes one film along, and the next film starts another.
+process that dies takes one film along, and the next film starts another, of normal priority once scoring is over.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from autocast.evaluation.videos import draw_example_video, film_name
 from autocast.types import FieldSpec
 
 NICENESS = 10
+"""While there is scoring; when that is over, whatever else runs on the machine would keep the films waiting."""
 POLL_SECONDS = 0.2
 OnEvent = Callable[[str, dict[str, Any]], None]
 IGNORED = (signal.SIGTERM, signal.SIGUSR2)
@@ -62,6 +63,7 @@ class Films:
         self._films: dict[int, Future[Path]] = {}
         self._lock = threading.Lock()
         self._worker: _Worker | None = None
+        self._niceness = NICENESS
         self._closed = False
 
     def __enter__(self) -> Films:
@@ -89,6 +91,7 @@ class Films:
             on_event: Told of "progress" (films done and in all) several times a second, and in a "note" of every film
                 that could not be drawn.
         """
+        self._niceness = 0
         left = set(self._films.values())
         while left:
             left = wait(left, timeout=POLL_SECONDS).not_done
@@ -122,19 +125,23 @@ class Films:
         with self._lock:
             if self._closed:
                 raise FilmError("not drawn any more")
-            if self._worker is None or not self._worker.is_alive:
-                self._worker = _Worker(self._directory)
-            return self._worker
+            worker = self._worker
+            if worker is None or not worker.is_alive or worker.niceness != self._niceness:
+                if worker is not None:
+                    worker.end()
+                worker = self._worker = _Worker(self._directory, self._niceness)
+            return worker
 
 
 class _Worker:
     """The process, as seen from the one that scores."""
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, niceness: int):
         context = multiprocessing.get_context("spawn")
+        self.niceness = niceness
         self._directory = directory
         self._line, far_end = context.Pipe()
-        self._process = context.Process(target=_run, args=(far_end,), daemon=True)
+        self._process = context.Process(target=_run, args=(far_end, niceness), daemon=True)
         self._process.start()
         far_end.close()
 
@@ -164,12 +171,12 @@ class _Worker:
             forget_partials(self._directory, self._process.pid)
 
 
-def _run(line: Connection) -> None:
+def _run(line: Connection, niceness: int) -> None:
     """What the process does."""
     os.setsid()  # Ctrl-C is for the process that scores, and whoever ends this one ends its encoder
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    os.nice(NICENESS)
+    os.nice(niceness)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         order: _Order = line.recv()
