@@ -64,4 +64,4 @@ def worst_blow_up(result: EvaluationResult) -> tuple[int, float, str] | None:
     if not shares:
         return None
     channel = max(shares, key=lambda name: shares[name].max())
-    return int(shares[channel].index[shares[channel].argmax()]), float(shares[channel].max()), channel
+    return int(shares[channel].index.to_numpy()[shares[channel].argmax()]), float(shares[channel].max()), channel
