@@ -6,7 +6,8 @@ About ten minutes on two cores. The Kuramoto-Sivashinsky equation on 64 points, 
 of 24 steps; an ensemble model of 8 members is trained for a few minutes and evaluated with each method. Counted is at
 how many lead times the level of an interval lies in the 95 % interval of its coverage, over test trajectories and, of a
 conformal one, over those of the validation split that it was fitted to. It covers between its level p and
-p (n + 1) / n of n validation trajectories, so the count is made of that range as well.
+p (n + 1) / n of n validation trajectories, so the count is made of that range as well. A training that was there is
+not counted in `seconds`; `n_epochs_trained` says how far it came.
 """
 
 from __future__ import annotations
