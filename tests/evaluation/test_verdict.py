@@ -5,12 +5,8 @@ import pandas as pd
 import pytest
 
 from autocast.evaluation.result import COVERAGE_COLUMNS, SCORE_COLUMNS, EvaluationResult
-from autocast.evaluation.verdict import (
-    better_until,
-    reconstruction_floor,
-    verdict,
-    vrmse_ratios,
-)
+from autocast.evaluation.verdict import verdict
+from autocast.evaluation.verdict_accuracy import better_until, reconstruction_floor, vrmse_ratios
 from autocast.types import FieldSpec
 
 SPEC = FieldSpec("toy", ("u",), ("",), ("x",), (16,), (1.0,), ("periodic",), 0.1)
