@@ -9,11 +9,8 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from autocast.evaluation import tables
-from autocast.evaluation.baselines import fitted_trajectories
 from autocast.evaluation.calibration import (
     VALID,
     Fitted,
@@ -22,21 +19,17 @@ from autocast.evaluation.calibration import (
     fit,
     fitting_settings,
 )
-from autocast.evaluation.calibration_tables import calibration_result
-from autocast.evaluation.files import write_table
 from autocast.evaluation.forecasters import Forecasts
 from autocast.evaluation.parts import Parts
 from autocast.evaluation.plan import EvaluationData, Plan, make_plan
-from autocast.evaluation.record import Record, metric_facts, write_record
-from autocast.evaluation.result import MEAN, MEMBER, MODEL, RECONSTRUCTION, EvaluationResult, Spectrum, Stress
+from autocast.evaluation.products import result_of, write_one, write_result
+from autocast.evaluation.result import MODEL, EvaluationResult, Stress
 from autocast.evaluation.rollout_file import ROLLOUTS_FILE, RolloutRecorder, recorded_rollouts
 from autocast.evaluation.rollout_modes import in_rollout_mode
 from autocast.evaluation.settings import EvaluationSettings
 from autocast.evaluation.sharing import Sharing, share_out
 from autocast.evaluation.stress import check_stress, stress_test
 from autocast.evaluation.work import OnEvent, OnExample, Work
-from autocast.metrics.registry import METRICS, resolve_metrics
-from autocast.metrics.streams import SpectrumStream, TermStream
 from autocast.simulators.simulator import Simulator
 from autocast.version import __version__
 
@@ -76,7 +69,7 @@ def evaluate(  # noqa: PLR0913
         out_dir: Gets `metrics.csv`, `rollout_metrics.csv`, `trajectory_metrics.csv`, of an ensemble
             `trajectory_terms.csv`, `coverage.csv`, `rank_histogram.csv` and `winkler.csv`, as far as they are asked
             for, and `rollouts.hdf5` and `stress.csv` likewise; of a calibration `calibration.csv` and `intervals.csv`;
-            of an autoencoder alone, `latents.csv`; at last `evaluation.json`.
+            of an autoencoder alone, `latents.csv`; then `evaluation.json`.
         on_event: Told of "evaluation_started", "progress" (steps done and in all), "scored" (trajectories that are kept
             in parts), "note" and "table_written".
         device: Of the model.
@@ -114,16 +107,10 @@ def evaluate(  # noqa: PLR0913
         if settings.save_rollouts:
             work.watch("rollouts", stack.enter_context(_recorder(plan, out_dir, parts)))
         _do(work, parts, sharing)
-    stress = _stress(work, settings.stress, out_dir, known) if settings.stress else None
-    result = dataclasses.replace(
-        _result(work, _provenance(work, datamodule)),
-        deterministic=model.deterministic,
-        reconstructs=model.reconstructs,
-        latents=work.usage.finish() if work.usage else None,
-        stress=stress,
-    )
-    _write(result, work.streams, plan, out_dir, on_event)
-    _record(result, plan, out_dir, n_parameters)
+    result = result_of(work, model, datamodule)
+    write_result(result, work, out_dir, n_parameters)
+    if settings.stress:
+        result = dataclasses.replace(result, stress=_stress(work, settings.stress, out_dir, known))
     return result
 
 
@@ -184,7 +171,9 @@ def _do(work: Work, parts: Parts | None, sharing: Sharing | None) -> None:
 
 def _stress(work: Work, n_steps: int, out_dir: Path, known: Mapping[str, Any] | None) -> Stress:
     parts = Parts(out_dir / PARTS_DIR / "stress", {**known, "stress": n_steps}) if known else None
-    return stress_test(work, n_steps, parts)
+    stress = stress_test(work, n_steps, parts)
+    write_one(stress.table, out_dir / "stress.csv", work.on_event)
+    return stress
 
 
 def forget_parts(out_dir: Path) -> None:
@@ -226,113 +215,3 @@ def _recorder(plan: Plan, out_dir: Path, parts: Parts | None) -> AbstractContext
         n_steps_input=plan.test.n_steps_input,
         unfinished=unfinished,
     )
-
-
-def _result(work: Work, provenance: dict[str, Any]) -> EvaluationResult:
-    plan, streams = work.plan, work.streams
-    headline = MEAN if plan.n_members > 1 else MEMBER
-    model = streams[MODEL]
-    per_trajectory = model.by_trajectory(METRICS["vrmse"], headline, 1, plan.n_steps).mean(-1)
-    return EvaluationResult(
-        spec=plan.spec,
-        scores=tables.lead_time_table(streams, plan.spec),
-        n_members=plan.n_members,
-        n_trajectories=plan.n_trajectories,
-        n_steps=plan.n_steps,
-        examples=work.examples.finish(dict(enumerate(per_trajectory.tolist()))),
-        spectra=_spectrum(plan, work.spectra),
-        coverage=tables.coverage_table(model, plan.spec, plan.windows) if plan.n_members > 1 else None,
-        ranks=tables.rank_table(model, plan.spec, plan.windows) if plan.n_members > 1 else None,
-        winkler=tables.winkler_table(model, plan.spec, plan.windows) if model.measures("winkler") else None,
-        windows=tables.window_table(streams, plan.spec, plan.windows),
-        calibration=None if work.calibrated is None else calibration_result(work.calibrated, plan),
-        trajectories=tables.trajectory_table(streams, plan.spec, plan.windows),
-        lengths=tuple(plan.lengths),
-        provenance=provenance,
-    )
-
-
-def _spectrum(plan: Plan, spectra: Mapping[str, SpectrumStream]) -> Spectrum | None:
-    if plan.grid.n_shells == 0:
-        return None
-    model, reconstruction = spectra[MODEL], spectra.get(RECONSTRUCTION)
-    return Spectrum(
-        wavenumber=np.array(plan.grid.wavenumbers),
-        lead_times=model.lead_times,
-        truth=model.average("truth"),
-        member=model.average("member"),
-        mean=model.average("mean") if plan.n_members > 1 else None,
-        reconstruction=None if reconstruction is None else reconstruction.average("member"),
-        member_bounds=model.bounds("member"),
-    )
-
-
-def _write(
-    result: EvaluationResult, streams: Mapping[str, TermStream], plan: Plan, out_dir: Path, on_event: OnEvent
-) -> None:
-    metrics = resolve_metrics(plan.settings.metrics)
-    asked = [metric.name for metric in metrics]
-    terms = tables.term_table(streams[MODEL], plan.spec, plan.windows, metrics)
-    files = {
-        "metrics.csv": result.windows,
-        "rollout_metrics.csv": result.scores,
-        "trajectory_metrics.csv": result.trajectories,
-    }
-    chosen = {name: tables.select_metrics(table, asked) for name, table in files.items() if table is not None}
-    if result.coverage is not None and "coverage_error" in asked:
-        chosen["coverage.csv"] = result.coverage
-    if result.ranks is not None and "rank_error" in asked:
-        chosen["rank_histogram.csv"] = result.ranks
-    if result.winkler is not None:
-        chosen["winkler.csv"] = result.winkler
-    if result.calibration is not None:
-        chosen |= {"calibration.csv": result.calibration.fitted, "intervals.csv": result.calibration.intervals}
-    if not terms.empty:
-        chosen["trajectory_terms.csv"] = terms
-    if result.latents is not None:
-        chosen["latents.csv"] = result.latents.table
-    if result.stress is not None:
-        chosen["stress.csv"] = result.stress.table
-    for name, table in chosen.items():
-        write_table(table, out_dir / name)
-        on_event("table_written", {"file": str(out_dir / name)})
-
-
-def _record(result: EvaluationResult, plan: Plan, out_dir: Path, n_parameters: int | None) -> None:
-    """What programs need to know of the tables; written when they are."""
-    known = result.provenance
-    record = Record(
-        data=known["data"],
-        rollout=known["rollout"],
-        timing=known["timing"],
-        deterministic=result.deterministic,
-        reconstructs=result.reconstructs,
-        n_parameters=n_parameters,
-        lengths=tuple(plan.lengths),
-        windows=plan.windows,
-        metrics=metric_facts(resolve_metrics(plan.settings.metrics)),
-    )
-    write_record(out_dir, record)
-
-
-def _provenance(work: Work, datamodule: EvaluationData) -> dict[str, Any]:
-    plan = work.plan
-    train = datamodule.split("train") if plan.settings.baselines else None
-    return {
-        "data": {
-            "name": plan.spec.dataset_name,
-            "split": "test",
-            "digest": datamodule.digest,
-            "n_trajectories": plan.n_trajectories,
-        },
-        "rollout": {
-            "mode": plan.settings.rollout or "the model's own",
-            "seed": plan.settings.seed,
-            "n_members": plan.n_members,
-            "n_steps": plan.n_steps,
-            "n_steps_input": plan.test.n_steps_input,
-            "stride": plan.test.stride,
-        },
-        "baselines": {"fitted_to_trajectories": 0 if train is None else len(fitted_trajectories(train))},
-        "timing": work.timing,
-    }
