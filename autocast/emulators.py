@@ -88,7 +88,7 @@ class AutoencoderModel(nn.Module):
         """The objective of the input frames, normalised."""
         x = self.normaliser.normalise(batch.input_fields)
         reconstruction, posterior = self.autoencoder.reconstruct(x, noise if self.training else None)
-        return self.objective(Coded.of(x, reconstruction, posterior), self.progress if self.training else None)
+        return self.objective.measure(Coded.of(x, reconstruction, posterior), self.progress if self.training else None)
 
     def validation_scores(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:  # noqa: ARG002
         """VRMSE of the reconstruction in physical units, and how much of the latents is used."""

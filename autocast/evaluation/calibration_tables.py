@@ -76,8 +76,9 @@ def _interval_rows(
 
 
 def _coverage_table(stream: IntervalStream, plan: Plan) -> pd.DataFrame:
+    """Over windows of lead times; bounds of calibrated intervals are known at single lead times alone."""
     rows = [
-        (level, value, label, channel)
+        (level, value, label, channel, np.nan, np.nan)
         for label, (first, last) in plan.windows.items()
         for channel, values in zip((ALL_CHANNELS, *plan.spec.channel_names), stream.coverage(first, last), strict=True)
         for level, value in sorted(zip(stream.levels, values.tolist(), strict=True))

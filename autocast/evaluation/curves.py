@@ -221,13 +221,16 @@ def draw_spread_skill(result: EvaluationResult) -> Figure:
     figure, (left, right) = panels(2, size=WIDE)
     plot(left, result.series("skill", ENSEMBLE, channel=channel), "skill: error of the mean", color=VERMILION)
     plot(left, result.series("spread", ENSEMBLE, channel=channel), "spread", color=BLUE, linestyle=(0, (5, 2)))
+    for metric, color in (("skill", VERMILION), ("spread", BLUE)):
+        shade(left, result.bounds(metric, ENSEMBLE, channel=channel), color=color)
     name = "mean over channels" if channel == ALL_CHANNELS else channel
     left.set(title=name, ylim=(0, top(left)), ylabel=with_unit("spread, skill", score_unit(result, "spread", channel)))
     left.legend(loc="best")
     right.axhspan(*FITTING, color=RULE, alpha=0.5, linewidth=0)
     right.axhline(1.0, color=INK, linewidth=1.0)
-    for line, (label, series) in zip(SERIES_LINES, _ratios(result), strict=False):
+    for line, (label, series, bounds) in zip(SERIES_LINES, _ratios(result), strict=False):
         plot(right, series, label, **{**line, "marker": "o" if len(series) == 1 else ""})
+        shade(right, bounds, color=line["color"])
     right.set(title="ratio, calibrated in the band", ylabel="spread / skill", ylim=(0, max(1.5, top(right))))
     right.legend(loc="lower right", ncols=2)
     for axes in (left, right):
@@ -262,10 +265,14 @@ def top(axes: Axes) -> float:
     return float(1.08 * values.max()) if values.size and values.max() > 0 else 1.0
 
 
-def _ratios(result: EvaluationResult) -> list[tuple[str, pd.Series]]:
-    channels = result.spec.channel_names[:MOST_CHANNELS]
-    found = [(channel, result.series("ssr", ENSEMBLE, channel=channel)) for channel in channels]
-    return [(name, s) for name, s in found if not s.empty] or [("all channels", result.series("ssr", ENSEMBLE))]
+def _ratios(result: EvaluationResult) -> list[tuple[str, pd.Series, pd.DataFrame]]:
+    """Ratios of spread to skill by name, with their bounds."""
+    channels = {name: name for name in result.spec.channel_names[:MOST_CHANNELS]}
+    measured = {name: c for name, c in channels.items() if not result.series("ssr", ENSEMBLE, channel=c).empty}
+    return [
+        (name, result.series("ssr", ENSEMBLE, channel=c), result.bounds("ssr", ENSEMBLE, channel=c))
+        for name, c in (measured or {"all channels": ALL_CHANNELS}).items()
+    ]
 
 
 @styled
@@ -279,12 +286,15 @@ def draw_coverage(coverage: pd.DataFrame) -> Figure:
 
 def coverage_lines(axes: Axes, coverage: pd.DataFrame) -> None:
     rows = coverage[coverage.channel == ALL_CHANNELS]
-    table = (coverage if rows.empty else rows).groupby(["window", "level"], sort=False).coverage.mean()
+    table = (
+        (coverage if rows.empty else rows).groupby(["window", "level"], sort=False)[["coverage", "low", "high"]].mean()
+    )
     axes.plot([0, 1], [0, 1], color=INK, linewidth=1.0, label="calibrated")
     for i, window in enumerate(coverage.window.unique()):
-        levels = table[window].sort_index()
+        levels = table.loc[window].sort_index()
         line = SERIES_LINES[i % len(SERIES_LINES)]
-        axes.plot(levels.index, levels, label=window_name(window), linewidth=1.4, markersize=4.5, **line)
+        axes.plot(levels.index, levels.coverage, label=window_name(window), linewidth=1.4, markersize=4.5, **line)
+        shade(axes, levels[["low", "high"]], color=line["color"])
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="nominal coverage", ylabel="observed coverage", aspect="equal")
 
 
@@ -304,4 +314,6 @@ def rank_lines(axes: Axes, ranks: pd.DataFrame) -> None:
         centre = (rows.first_rank + rows.last_rank) / 2
         line = SERIES_LINES[i % len(SERIES_LINES)]
         axes.plot(centre, rows.share / rows.expected, label=window_name(window), linewidth=1.4, markersize=4.5, **line)
+        bounds = rows[["low", "high"]].div(rows.expected, axis=0).set_axis(centre)
+        shade(axes, bounds, color=line["color"])
     axes.set(ylim=(0, top(axes)), xlabel="rank of the truth among the members", ylabel="share / calibrated share")

@@ -39,8 +39,8 @@ ALL_CHANNELS = "all"
 
 LATENT_COLUMNS = ("channel", "mean", "std", "rms_increment", "minimum", "maximum", "saturated", "active")
 SCORE_COLUMNS = ("model", "metric", "kind", "lead_time", "channel", "unit", "value", "low", "high")
-COVERAGE_COLUMNS = ("level", "coverage", "window", "channel")
-RANK_COLUMNS = ("first_rank", "last_rank", "share", "expected", "window", "channel")
+COVERAGE_COLUMNS = ("level", "coverage", "window", "channel", "low", "high")
+RANK_COLUMNS = ("first_rank", "last_rank", "share", "expected", "window", "channel", "low", "high")
 WINKLER_COLUMNS = ("level", "value", "unit", "window", "channel")
 STRESS_COLUMNS = (
     *("lead_time", "channel", "unit", "stable", "mean", "std", "minimum", "maximum", "within"),
@@ -207,7 +207,7 @@ class EvaluationResult:
     """Of an autoencoder alone."""
     coverage: pd.DataFrame | None = None
     """Columns `COVERAGE_COLUMNS`: how often the central interval of probability `level` holds the truth.
-    `window` is text such as "1" or "6-12" (first and last lead time); `channel` as in `scores`."""
+    `window` is text such as "1" or "6-12" (first and last lead time); `channel`, `low` and `high` as in `scores`."""
     ranks: pd.DataFrame | None = None
     """Columns `RANK_COLUMNS`: share of points where the truth's rank among the members, 0 to M, is one of
     `first_rank ... last_rank`, and the share that a perfect ensemble has."""

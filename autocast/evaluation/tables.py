@@ -107,10 +107,10 @@ def coverage_table(stream: TermStream, spec: FieldSpec, windows: Windows) -> pd.
     """Coverage of central rank intervals against their exact level, columns `COVERAGE_COLUMNS`."""
     rows: list[tuple] = []
     for label, (first, last) in windows.items():
-        shares = stream.coverage(first, last)
-        for channel, values in zip(_channels(spec), [shares.mean(0), *shares], strict=True):
-            levels = sorted(zip(interval_levels(stream.n_members), values, strict=True))
-            rows += [(level, value, label, channel) for level, value in levels]
+        shares, bounds = stream.coverage(first, last), stream.coverage_bounds(first, last)
+        for channel, *values in zip(_channels(spec), [shares.mean(0), *shares], *bounds, strict=True):
+            levels = sorted(zip(interval_levels(stream.n_members), *values, strict=True))
+            rows += [(level, value, label, channel, low, high) for level, value, low, high in levels]
     return pd.DataFrame(rows, columns=list(COVERAGE_COLUMNS))
 
 
@@ -120,10 +120,10 @@ def rank_table(stream: TermStream, spec: FieldSpec, windows: Windows) -> pd.Data
     first_ranks = [0, *(rank + 1 for rank in last_ranks[:-1])]
     rows: list[tuple] = []
     for label, (first, last) in windows.items():
-        shares, expected = stream.ranks(first, last)
-        for channel, values in zip(_channels(spec), [shares.mean(0), *shares], strict=True):
+        (shares, expected), bounds = stream.ranks(first, last), stream.rank_bounds(first, last)
+        for channel, values, *ends in zip(_channels(spec), [shares.mean(0), *shares], *bounds, strict=True):
             bins = zip(first_ranks, last_ranks, values, expected, strict=True)
-            rows += [(*each, label, channel) for each in bins]
+            rows += [(*each, label, channel, *end) for each, *end in zip(bins, *ends, strict=True)]
     return pd.DataFrame(rows, columns=list(RANK_COLUMNS))
 
 

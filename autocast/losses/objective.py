@@ -29,6 +29,8 @@ class Trained(Protocol):
 class Objective(nn.Module):
     """Weighted sum of terms, each the mean over frames.
 
+    It is not called as a module, nor are terms: whoever watches the modules of a model sees what makes its output.
+
     Args:
         terms: By name; those that are None are left out.
         weights: Of every term: a number, or an `Annealing`. A term whose weight is 0 is not computed.
@@ -55,6 +57,10 @@ class Objective(nn.Module):
         self.reduction = reduction
 
     @property
+    def _items(self) -> list[tuple[str, Term]]:
+        return [(name, term) for name, term in self.terms.items() if isinstance(term, Term)]
+
+    @property
     def summary(self) -> str:
         """`elbo: 1 mse + 0 to 0.1 (linear, 10 %) kl`"""
         return f"{self.reduction}: " + " + ".join(f"{self.weights[name]} {name}" for name in self.terms)
@@ -66,19 +72,19 @@ class Objective(nn.Module):
             ConfigError: One cannot, or it is not.
         """
         kind = type(bottleneck).__name__
-        for name, term in self.terms.items():
+        for name, term in self._items:
             if term.needs not in (None, bottleneck.term):
                 raise ConfigError(
                     f"objective: the term {name} measures what {kind} does not have. Leave it out "
                     f"(objective.terms.{name}=null, objective.weights.{name}=null), or choose another bottleneck."
                 )
-        if bottleneck.term is not None and all(term.needs != bottleneck.term for term in self.terms.values()):
+        if bottleneck.term is not None and all(term.needs != bottleneck.term for _, term in self._items):
             raise ConfigError(
                 f"objective: {kind} is trained with the term {bottleneck.term}, which is not among "
                 f"{', '.join(self.terms)}. Choose objective={'vae' if bottleneck.term == 'kl' else 'vq'}, or add it."
             )
 
-    def forward(self, coded: Coded, progress: Progress | None = None) -> dict[str, Tensor]:
+    def measure(self, coded: Coded, progress: Progress | None = None) -> dict[str, Tensor]:
         """The sum as "loss", the terms by name, and while it is trained their weights as `weight/<name>`.
 
         Args:
@@ -88,16 +94,16 @@ class Objective(nn.Module):
         """
         told: dict[str, Tensor] = {}
         total = coded.reconstruction.new_zeros(())
-        for name, term in self.terms.items():
+        for name, term in self._items:
             weight = self.weights[name].at(progress or END)
             if weight:
-                told[name] = self._reduce(term, term(coded))
+                told[name] = self._reduce(term, term.measure(coded))
                 total = total + weight * told[name]
             if progress is not None:
                 told[f"{WEIGHT}{name}"] = torch.full((), weight, device=total.device)
         return {"loss": total, **told}
 
-    def _reduce(self, term: nn.Module, values: Tensor) -> Tensor:
+    def _reduce(self, term: Term, values: Tensor) -> Tensor:
         reduction = term.reduction or REDUCTIONS[self.reduction]
         each = values.flatten(1)
         return (each.sum(1) if reduction == SUM else each.mean(1)).mean()

@@ -57,21 +57,21 @@ class Term(nn.Module, ABC):
     needs: ClassVar[str | None] = None
 
     @abstractmethod
-    def forward(self, coded: Coded) -> Float[Tensor, "n ..."]:
+    def measure(self, coded: Coded) -> Float[Tensor, "n ..."]:
         """The term of every frame, or of every number of it."""
 
 
 class SquaredError(Term):
     """`(r - x)²`"""
 
-    def forward(self, coded: Coded) -> Float[Tensor, "n *s c"]:
+    def measure(self, coded: Coded) -> Float[Tensor, "n *s c"]:
         return (coded.reconstruction - coded.x).square()
 
 
 class AbsoluteError(Term):
     """`abs(r - x)`"""
 
-    def forward(self, coded: Coded) -> Float[Tensor, "n *s c"]:
+    def measure(self, coded: Coded) -> Float[Tensor, "n *s c"]:
         return (coded.reconstruction - coded.x).abs()
 
 
@@ -93,7 +93,7 @@ class CrossEntropy(Term):
         self.from_logits = from_logits
         self.gamma = gamma
 
-    def forward(self, coded: Coded) -> Float[Tensor, "n *s c"]:
+    def measure(self, coded: Coded) -> Float[Tensor, "n *s c"]:
         x, r = coded.x, coded.reconstruction
         if self.from_logits:
             entropy, p = F.binary_cross_entropy_with_logits(r, x, reduction="none"), r.sigmoid()
@@ -113,7 +113,7 @@ class RelativeError(Term):
 
     reduction: ClassVar[str | None] = MEAN
 
-    def forward(self, coded: Coded) -> Float[Tensor, "n c"]:
+    def measure(self, coded: Coded) -> Float[Tensor, "n c"]:
         axes = tuple(range(1, coded.x.ndim - 1))
         error = (coded.reconstruction - coded.x).square().mean(axes)
         return (error / (coded.x.var(axes) + 1e-7) + torch.finfo(error.dtype).tiny).sqrt()
@@ -122,7 +122,7 @@ class RelativeError(Term):
 class GradientError(Term):
     """Squared error of the differences of neighbouring points, along every axis."""
 
-    def forward(self, coded: Coded) -> Float[Tensor, "n k"]:
+    def measure(self, coded: Coded) -> Float[Tensor, "n k"]:
         error = coded.reconstruction - coded.x
         axes = range(1, error.ndim - 1)
         return torch.cat([error.diff(dim=axis).square().flatten(1) for axis in axes if error.shape[axis] > 1], dim=1)
@@ -143,7 +143,7 @@ class SpectralError(Term):
             raise ConfigError(f"floor={floor}: more than 0 is wanted, for modes without power have no logarithm.")
         self.floor = floor
 
-    def forward(self, coded: Coded) -> Float[Tensor, "n k"]:
+    def measure(self, coded: Coded) -> Float[Tensor, "n k"]:
         return (self._logarithm(coded.reconstruction) - self._logarithm(coded.x)).abs().flatten(1)
 
     def _logarithm(self, x: Tensor) -> Tensor:
@@ -180,7 +180,7 @@ class KL(Term):
         self.free_bits_mode = free_bits_mode
         self.capacity = capacity
 
-    def forward(self, coded: Coded) -> Float[Tensor, "n k"]:
+    def measure(self, coded: Coded) -> Float[Tensor, "n k"]:
         kl = coded.posterior.penalty().flatten(0, 1).flatten(1)
         if self.free_bits and self.free_bits_mode == BATCH_MEAN:
             kl = kl.mean(0, keepdim=True)
@@ -194,5 +194,5 @@ class Commitment(Term):
 
     needs: ClassVar[str | None] = "commitment"
 
-    def forward(self, coded: Coded) -> Float[Tensor, "n *s c"]:
+    def measure(self, coded: Coded) -> Float[Tensor, "n *s c"]:
         return coded.posterior.penalty().flatten(0, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -124,6 +124,14 @@ class TermStream:
         """Rank histogram over lead times `first ... last`, and a perfect one: `(C, n_bins)`, `(n_bins,)`."""
         return rank_shares(self._wide("rank_cdf", first, last), self.n_members)
 
+    def coverage_bounds(self, first: int, last: int) -> Bounds:
+        """Of `coverage`: `(1 + C, n_levels)` each, the mean over channels first."""
+        return self._wide_bounds("rank_cdf", first, last, lambda cdf: coverage_of_ranks(cdf, self.n_members))
+
+    def rank_bounds(self, first: int, last: int) -> Bounds:
+        """Of the rank histogram: `(1 + C, n_bins)` each, the mean over channels first."""
+        return self._wide_bounds("rank_cdf", first, last, lambda cdf: rank_shares(cdf, self.n_members)[0])
+
     def interval_scores(self, first: int, last: int) -> np.ndarray:
         """Winkler's score of each central interval over lead times `first ... last`: `(C, n_levels)`."""
         return self._wide("interval_score", first, last)
@@ -181,6 +189,23 @@ class TermStream:
     def _wide(self, name: str, first: int, last: int) -> np.ndarray:
         leads = slice(first - 1, last)
         return self._average(self._term(name, leads), leads, (0, 1))
+
+    def _wide_bounds(self, name: str, first: int, last: int, shares: Callable[[np.ndarray], np.ndarray]) -> Bounds:
+        """Of shares that are made of a wide term, over trajectories and lead times `first ... last`."""
+        leads = slice(first - 1, last)
+        scored = self.counted[:, leads].astype(float)
+        totals = _masked(self._term(name, leads), scored).sum(1)
+
+        def formula(count: Any, total: np.ndarray) -> np.ndarray:
+            found = shares(_over(total, count))
+            return np.concatenate([found.mean(-2, keepdims=True), found], axis=-2)
+
+        if len(scored) < 2:
+            nothing = np.full_like(formula(scored.sum(1)[0], totals[0]), np.nan)
+            return nothing, nothing
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = bootstrap(formula, scored.sum(1), totals, n_resamples=N_RESAMPLES)
+        return found.low, found.high
 
     def _term(self, name: str, leads: slice) -> np.ndarray:
         """`(N, L, C)`, or `(N, L, C, n)` of a wide term."""

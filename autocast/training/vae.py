@@ -113,8 +113,8 @@ class VAETrainer:
             x = batch if isinstance(batch, Tensor) else batch[0]
             reconstruction, mean, logvar = model(x)
             coded = Coded(x, reconstruction, DiagonalGaussian(mean.unsqueeze(1), logvar.unsqueeze(1)))
-            recon_loss = objective(coded)[RECONSTRUCTION]
-            kl_loss = kl(coded).sum(1).mean()  # told whatever it weighs
+            recon_loss = objective.measure(coded)[RECONSTRUCTION]
+            kl_loss = kl.measure(coded).sum(1).mean()  # told whatever it weighs
             loss = recon_loss + weight * kl_loss
             told = {"loss": loss, "recon_loss": recon_loss, "kl_loss": kl_loss}
             return loss, {**{name: value.detach() for name, value in told.items()}, "kl_weight": torch.tensor(weight)}

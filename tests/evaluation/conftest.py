@@ -109,7 +109,7 @@ def toy_result(
     spec = toy_spec(grid_shape, channels)
     k = np.arange(1, 5) / 2
     power = np.broadcast_to((k**-3.0)[None, :, None], (2, 4, spec.n_channels))
-    levels = [(0.5, 0.4, window, ALL_CHANNELS) for window in ("all", "1", "2:5")]
+    levels = [(0.5, 0.4, window, ALL_CHANNELS, 0.3, 0.5) for window in ("all", "1", "2:5")]
     return EvaluationResult(
         spec=spec,
         scores=toy_scores(spec, n_steps, n_members),

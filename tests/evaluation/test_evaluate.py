@@ -368,6 +368,10 @@ def test_calibration_has_a_table_of_ranks_and_of_intervals(tmp_path):
     np.testing.assert_allclose(sums, 1, rtol=1e-6)
     assert (ranks.first_rank == ranks.last_rank).all()
     assert set(ranks.last_rank) == set(range(7))
+    coverage = pd.read_csv(tmp_path / "coverage.csv")
+    for table, value in ((ranks, "share"), (coverage, "coverage")):
+        assert ((table.low <= table[value]) & (table[value] <= table.high)).all()
+        assert (table.low < table.high).any()
     winkler = pd.read_csv(tmp_path / "winkler.csv")
     assert tuple(winkler.columns) == WINKLER_COLUMNS
     assert result.ranks is not None

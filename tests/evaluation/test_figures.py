@@ -125,7 +125,7 @@ def test_coverage_has_the_diagonal_and_a_line_per_window(make_result):
 def test_ranks_are_drawn_against_a_flat_line_whatever_the_widths_of_bins(tmp_path, make_result):
     rows = [(0, 1, 0.4, 0.4), (2, 2, 0.3, 0.2), (3, 4, 0.3, 0.4)]
     windows = [("all", ALL_CHANNELS), ("all", "u"), ("1", ALL_CHANNELS)]
-    ranks = pd.DataFrame([(*row, *where) for where in windows for row in rows], columns=list(RANK_COLUMNS))
+    ranks = pd.DataFrame([(*row, *where, 0.1, 0.5) for where in windows for row in rows], columns=list(RANK_COLUMNS))
     figure = draw_ranks(ranks)
     assert labels(figure) == {"calibrated", "all leads", "lead 1"}
     line = figure.axes[0].lines[1]

@@ -157,7 +157,7 @@ def test_members_that_blew_up_are_counted(shares, mark, text):
 @pytest.mark.parametrize(("off", "mark", "words"), [(0.01, "good", "within 1 % points"), (-0.1, "warn", "less often"),
                                                     (0.2, "bad", "more often")])  # fmt: skip
 def test_intervals_are_judged_by_how_often_they_hold_the_truth(off, mark, words):
-    rows = [(level, level + off, "all", "all") for level in (0.25, 0.5, 0.75)]
+    rows = [(level, level + off, "all", "all", level, 1.0) for level in (0.25, 0.5, 0.75)]
     coverage = pd.DataFrame(rows, columns=list(COVERAGE_COLUMNS))
     found = by_topic(dataclasses.replace(make_result(0.1 * LEADS), coverage=coverage))["reliability"]
     assert found.mark == mark

@@ -47,7 +47,7 @@ def gaussian(mean, logvar):
 
 
 def loss(term, case, reduction="elbo", weight=1.0):
-    return float(Objective({"it": term}, {"it": weight}, reduction=reduction)(case)["loss"])
+    return float(Objective({"it": term}, {"it": weight}, reduction=reduction).measure(case)["loss"])
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_free_bits_of_every_number(free_bits, value):
 def test_free_bits_stop_the_gradient_where_they_are_free():
     mean = torch.tensor([[0.1, 2.0]], requires_grad=True)
     logvar = torch.zeros(1, 2, requires_grad=True)
-    total = Objective({"kl": KL(free_bits=0.5)}, {"kl": 1.0})(coded(X, R, gaussian(mean, logvar)))["loss"]
+    total = Objective({"kl": KL(free_bits=0.5)}, {"kl": 1.0}).measure(coded(X, R, gaussian(mean, logvar)))["loss"]
     assert total.item() == pytest.approx(2.5)
     total.backward()
     assert mean.grad.tolist() == [[0.0, 2.0]]
@@ -118,26 +118,26 @@ def test_spectra_and_gradients_see_blur_and_no_constant(shape):
 
 def test_a_term_of_weight_zero_is_not_computed():
     class Fails(SquaredError):
-        def forward(self, coded):
+        def measure(self, coded):
             raise AssertionError
 
     objective = Objective({"mse": SquaredError(), "l1": Fails()}, {"mse": 2.0, "l1": Linear(1.0, 10)}, reduction="elbo")
-    told = objective(coded(X, R), Progress(0))
+    told = objective.measure(coded(X, R), Progress(0))
     assert set(told) == {"loss", "mse", "weight/mse", "weight/l1"}
     assert float(told["loss"]) == pytest.approx(0.225, rel=1e-6)
     assert float(told["weight/l1"]) == 0
     with pytest.raises(AssertionError):
-        objective(coded(X, R), Progress(5))
+        objective.measure(coded(X, R), Progress(5))
 
 
 def test_a_validation_weighs_as_in_the_end():
     objective = Objective(
         {"mse": SquaredError(), "l1": AbsoluteError()}, {"mse": 1.0, "l1": Linear(2.0, 1000)}, reduction="elbo"
     )
-    told = objective(coded(X, R))
+    told = objective.measure(coded(X, R))
     assert set(told) == {"loss", "mse", "l1"}
     assert float(told["loss"]) == pytest.approx(0.1125 + 2 * 0.55, rel=1e-6)
-    assert float(objective(coded(X, R), Progress(500))["loss"]) == pytest.approx(0.1125 + 0.55, rel=1e-6)
+    assert float(objective.measure(coded(X, R), Progress(500))["loss"]) == pytest.approx(0.1125 + 0.55, rel=1e-6)
     assert objective.summary == "elbo: 1 mse + 0 to 2 (linear, 1,000 steps) l1"
 
 
@@ -193,7 +193,9 @@ def test_every_term_of_the_shipped_objectives_moves_something(option):
     objective.check_bottleneck(bottleneck)
     z = torch.randn(2, 1, 8, 4, requires_grad=True)
     posterior = bottleneck.posterior(z)
-    told = objective(Coded(torch.randn(2, 8, 4), posterior.mode.flatten(0, 1), posterior), Progress(10**9, 1, 1))
+    told = objective.measure(
+        Coded(torch.randn(2, 8, 4), posterior.mode.flatten(0, 1), posterior), Progress(10**9, 1, 1)
+    )
     for name in objective.terms:
         (gradient,) = torch.autograd.grad(told[name], z, retain_graph=True)
         assert gradient.abs().sum() > 0

@@ -172,3 +172,17 @@ def test_spectra_have_intervals_over_trajectories(rollouts):
     alone = SpectrumStream((1,), n_trajectories=1, n_channels=C, grid=GRID)
     fill(alone, truth[:1], forecast[:1], rows=((0,),))
     assert alone.bounds("member") is None
+
+
+def test_coverage_and_ranks_have_intervals_over_trajectories(rollouts):
+    stream = fill(make_stream(["coverage", "rank_histogram"]), *rollouts)
+    for values, (low, high) in (
+        (stream.coverage(1, L), stream.coverage_bounds(1, L)),
+        (stream.ranks(1, L)[0], stream.rank_bounds(1, L)),
+    ):
+        assert low.shape == (1 + C, values.shape[-1])
+        everything = np.concatenate([values.mean(0, keepdims=True), values])
+        assert ((low <= everything) & (everything <= high)).all()
+        assert (low < high).any()
+    alone = fill(make_stream(["coverage"], lengths=(L,)), rollouts[0][:1], rollouts[1][:1], rows=((0,),))
+    assert np.isnan(alone.coverage_bounds(1, L)).all()
