@@ -46,7 +46,9 @@ def percent(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    return f"{1e3 * seconds:.2g} ms" if seconds < 1 else f"{seconds:.2g} s"
+    """`1.3 ms`, `190 ms`, `2.4 s`, `140 s`"""
+    value, unit = (1e3 * seconds, "ms") if seconds < 1 else (seconds, "s")
+    return f"{value:.2g} {unit}" if value < 10 else f"{value:.0f} {unit}"
 
 
 def join(words: Sequence[str]) -> str:
