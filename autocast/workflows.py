@@ -33,13 +33,14 @@ if TYPE_CHECKING:
     from autocast.emulators import EncoderProcessorDecoder
     from autocast.runs.comparing import CompareRequest
     from autocast.runs.reporting import ReportRequest
+    from autocast.runs.sampling import SampleRequest
     from autocast.runs.using import BenchmarkRequest, ForecastRequest
     from autocast.training.fit import Recipe
 
 __all__ = [
     "benchmark", "cache_latents", "check", "compare", "data_digest", "estimate", "evaluate", "forecast", "inspect",
     "load_model",
-    "preflight", "report", "simulate", "train_autoencoder", "train_epd", "train_processor",
+    "preflight", "report", "sample", "simulate", "train_autoencoder", "train_epd", "train_processor",
 ]  # fmt: skip
 
 
@@ -223,6 +224,21 @@ def report(request: ReportRequest, console: Screen) -> Outcome:
     material = read_material(request.directory)
     drawn = draw_report(material, request.directory, request.page, request.figures, largest=request.largest)
     return panels.reported(request, drawn, console)
+
+
+def sample(request: SampleRequest, console: Screen) -> Outcome:
+    """Draws what an autoencoder has learnt, as grids."""
+    from autocast.evaluation.latent_samples import draw_all
+
+    device, names = _device(), ("n_rows", "prior", "seed")
+    with recorded_targets_allowed(request.run.recorded_targets("ae")):
+        models = {label: load(file).to(device) for label, file in request.checkpoints.items()}
+        frames = build(request.config["datamodule"]).split("valid")
+    with panels.Progress(console, "drawing") as progress:
+        how = {name: getattr(request, name) for name in names}
+        request.out.mkdir(parents=True, exist_ok=True)
+        files = draw_all(models, frames, request.out, **how, progress=progress.update)
+    return panels.sampled(request, files)
 
 
 def benchmark(request: BenchmarkRequest, console: Screen) -> Outcome:

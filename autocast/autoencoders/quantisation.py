@@ -69,6 +69,7 @@ class VectorQuantisation(Bottleneck):
         self.codes = nn.Parameter(torch.empty(n_codes, n_channels).uniform_(-1 / n_codes, 1 / n_codes))
 
     def posterior(self, z: Float[Tensor, "b t *s c"]) -> Quantised:
+        z = _in_full(z)
         indices = nearest(z, self.codes)
         codes = self.codes[indices]
         penalty = (codes - z.detach()).square() + self.commitment * (z - codes.detach()).square()
@@ -92,7 +93,6 @@ class AveragedVectorQuantisation(Bottleneck):
     """
 
     term: ClassVar[str | None] = "commitment"
-    codes: Tensor
     counts: Tensor
     sums: Tensor
     is_filled: Tensor
@@ -114,20 +114,24 @@ class AveragedVectorQuantisation(Bottleneck):
         self.commitment = commitment
         self.decay = decay
         self.revive_below = revive_below
-        self.register_buffer("codes", torch.randn(n_codes, n_channels))
         self.register_buffer("counts", torch.ones(n_codes))
-        self.register_buffer("sums", self.codes.clone())
+        self.register_buffer("sums", torch.randn(n_codes, n_channels))
         self.register_buffer("is_filled", torch.tensor(False))
 
+    @property
+    def codes(self) -> Float[Tensor, "n c"]:
+        """Made of sums and counts, so that codes of averaged weights count what they are averages of."""
+        return self.sums / (self.counts + SMOOTHING).unsqueeze(1)
+
     def posterior(self, z: Float[Tensor, "b t *s c"]) -> Quantised:
-        indices = nearest(z, self.codes)
-        codes = self.codes[indices].to(z.dtype)
-        return Quantised(
-            z + (codes - z).detach(), indices, self.n_codes, self.commitment * (z - codes.detach()).square()
-        )
+        z, known = _in_full(z), self.codes
+        indices = nearest(z, known)
+        codes = known[indices].to(z.dtype)
+        return Quantised(z + (codes - z).detach(), indices, self.n_codes, self.commitment * (z - codes).square())
 
     def settle(self, z: Float[Tensor, "b t *s c"]) -> Float[Tensor, "b t *s c"]:
-        return self.codes[nearest(z, self.codes)].to(z.dtype)
+        known = self.codes
+        return known[nearest(z, known)].to(z.dtype)
 
     @torch.no_grad()
     def learn(self, z: Float[Tensor, "b t *s c"], noise: Noise) -> None:
@@ -144,12 +148,10 @@ class AveragedVectorQuantisation(Bottleneck):
             _add_over_ranks(total)
         self.counts.lerp_(counts, 1 - self.decay)
         self.sums.lerp_(sums, 1 - self.decay)
-        self.codes.copy_(self.sums / (self.counts + SMOOTHING).unsqueeze(1))
         self._restart(self.counts < self.revive_below, spare)
 
     def _restart(self, which: Tensor, latents: Tensor) -> None:
         """Codes that begin anew as single latents."""
-        self.codes.copy_(torch.where(which.unsqueeze(1), latents, self.codes))
         self.counts.masked_fill_(which, 1.0)
         self.sums.copy_(torch.where(which.unsqueeze(1), latents, self.sums))
 
@@ -167,18 +169,31 @@ class FiniteScalarQuantisation(Bottleneck):
         super().__init__()
         if not levels or min(levels) < 2:
             raise ConfigError(f"bottleneck.levels={list(levels)}: at least one number, each at least 2, is wanted.")
+        if len(levels) > n_channels:
+            raise ConfigError(
+                f"bottleneck.levels={list(levels)}: more numbers than the {n_channels} channels of a point. Give fewer "
+                "levels, or an encoder with more channels."
+            )
         self.levels = tuple(levels)
         self.n_codes = prod(self.levels)
         self.down = nn.Linear(n_channels, len(self.levels))
         self.up = nn.Linear(len(self.levels), n_channels)
 
     def posterior(self, z: Float[Tensor, "b t *s c"]) -> Quantised:
-        places = self._round(self._bound(self.down(z)))
+        places = self._round(self._bound(_in_full(self.down(z))))
         levels = torch.tensor(self.levels, device=z.device)
         half = levels // 2
         bases = torch.cat([levels.new_ones(1), levels[:-1].cumprod(0)])
         indices = ((places.detach().round().long() + half) * bases).sum(-1)
         return Quantised(self.up(places / half), indices, self.n_codes)
+
+    def settle(self, z: Float[Tensor, "b t *s c"]) -> Float[Tensor, "b t *s c"]:
+        """By least squares through the map up, each number to its nearest level."""
+        levels = torch.tensor(self.levels, device=z.device)
+        half = levels // 2
+        back = torch.linalg.pinv(self.up.weight.float())
+        places = ((_in_full(z) - self.up.bias) @ back.to(_in_full(z)).T * half).round()
+        return self.up(torch.minimum(torch.maximum(places, -half), levels - 1 - half) / half)
 
     def _bound(self, x: Tensor) -> Float[Tensor, "*any d"]:
         """Into the range whose roundings are the levels, `-(n // 2)` and on."""
@@ -192,10 +207,16 @@ class FiniteScalarQuantisation(Bottleneck):
 
 
 def nearest(z: Float[Tensor, "*any c"], codes: Float[Tensor, "n c"]) -> Int[Tensor, "*any"]:
-    """Which code is nearest to each vector."""
-    vectors = z.detach().flatten(0, -2).float()
-    scores = vectors @ codes.detach().float().T - 0.5 * codes.detach().float().square().sum(1)
+    """Which code is nearest to each vector, in single precision whatever the training has: codes lie close together."""
+    with torch.autocast(z.device.type, enabled=False):
+        vectors, known = z.detach().flatten(0, -2).float(), codes.detach().float()
+        scores = vectors @ known.T - 0.5 * known.square().sum(1)
     return scores.argmax(1).unflatten(0, z.shape[:-1])
+
+
+def _in_full(z: Tensor) -> Tensor:
+    """In single precision at least."""
+    return z.to(torch.promote_types(z.dtype, torch.float32))
 
 
 def _drawn(latents: Float[Tensor, "n c"], n: int, noise: Noise) -> Float[Tensor, "k c"]:

@@ -24,6 +24,7 @@ COMMANDS = {
     "forecast": ("autocast.cli.forecast", "Use a trained emulator: stream a forecast to a file."),
     "compare": ("autocast.cli.compare", "Evaluated runs side by side: scores with intervals, costs."),
     "report": ("autocast.cli.report", "Draw the report of an evaluation again, from what it keeps."),
+    "sample": ("autocast.cli.sample", "What an autoencoder has learnt: reconstructions, samples, interpolations."),
     "benchmark": ("autocast.cli.benchmark", "What a trained model costs: time, memory, and beside its simulator."),
     "status": ("autocast.cli.status", "What runs are doing: state, progress, time left, and why."),
     "logs": ("autocast.cli.logs", "What a run printed, over all its attempts."),

@@ -15,7 +15,7 @@ from autocast.evaluation.trajectory_batches import TrajectoryBatch
 from autocast.metrics.bootstrap import bootstrap
 from autocast.metrics.conformal import interval_scale, symmetric_intervals
 from autocast.metrics.probabilistic import interval_levels, interval_measures
-from autocast.metrics.streams import N_RESAMPLES, TermStream
+from autocast.metrics.streams import BLOCK_NUMBERS, N_RESAMPLES, TermStream
 from autocast.metrics.terms import Window
 
 Measure = Callable[[int, Window], Tensor]
@@ -69,8 +69,11 @@ class IntervalStream:
         def formula(count: np.ndarray, total: np.ndarray) -> np.ndarray:
             return total / count[..., None, None]
 
-        found = bootstrap(formula, self._counted.astype(float), covered, n_resamples=N_RESAMPLES)
-        return found.low, found.high
+        n_block = max(1, BLOCK_NUMBERS // (N_RESAMPLES * covered[0, 0].size))
+        blocks = [slice(start, start + n_block) for start in range(0, covered.shape[1], n_block)]
+        counted = self._counted.astype(float)
+        found = [bootstrap(formula, counted[:, leads], covered[:, leads], n_resamples=N_RESAMPLES) for leads in blocks]
+        return np.concatenate([each.low for each in found]), np.concatenate([each.high for each in found])
 
     def _with_all(self) -> np.ndarray:
         return np.concatenate([self._values.mean(2, keepdims=True), self._values], axis=2)

@@ -169,7 +169,7 @@ def stress_test(work: Work, n_steps: int, parts: Parts | None) -> Stress:
     work.progress(len(done) * n_steps)
     work.scored(len(done))
     left_out = {*done, *range(len(plan.stress_trajectories), plan.n_trajectories)}
-    for numbers in plan.test.groups(min(plan.max_rows, len(plan.stress_trajectories)), without=left_out):
+    for numbers in plan.test.groups(plan.batch_size, without=left_out):
         _roll_out(work, stream, forecaster, numbers)
         if parts:
             parts.keep(numbers, {"stress": stream})
@@ -179,7 +179,8 @@ def stress_test(work: Work, n_steps: int, parts: Parts | None) -> Stress:
 
 def _roll_out(work: Work, stream: StressStream, forecaster: ModelForecaster, numbers: Sequence[int]) -> None:
     batch, start = work.plan.test.read(numbers), 0
-    stream.see_truth(numbers, batch.truth.to(torch.float32))
+    for number, truth in zip(numbers, batch.truth.split(1), strict=True):
+        stream.see_truth([number], truth.to(torch.float32))
     for window in forecaster.windows(batch, stream.n_steps):
         stream.add(numbers, start, window[:, 0].float())
         start += window.shape[2]

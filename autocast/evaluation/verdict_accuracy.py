@@ -95,7 +95,8 @@ def rollout(result: Result) -> Finding | None:
     last = min(HEADLINE_LEADS, int(own.index[-1]))
     text = f"One member that carries {CARRIES[mode]}: VRMSE {number(own.loc[last])} at lead {last}; "
     text += f"{CARRIES[other]}: {number(others.loc[last])}"
-    if own.loc[:last].mean() <= TOLERABLE_DRIFT * others.loc[:last].mean():
+    means = [float(series.loc[:last].mean(skipna=False)) for series in (own, others)]
+    if not means[0] > TOLERABLE_DRIFT * means[1] and not (np.isnan(means[0]) and np.isfinite(means[1])):
         return Finding("rollout", "good", f"{text}.")
     return Finding("rollout", "warn", f"{text}. Better: eval.rollout={other}.")
 

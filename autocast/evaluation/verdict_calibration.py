@@ -60,7 +60,7 @@ def calibration(result: Result) -> Finding | None:
     if calibration.ranks is None:
         return _conformal(calibration, fitted)
     after, before = (result.series("ssr", ENSEMBLE, model) for model in (CALIBRATED, MODEL))
-    low, high = float(after.min()), float(after.max())
+    low, high = float(after.min(skipna=False)), float(after.max(skipna=False))
     mark: Mark = "good" if FITTING_SSR[0] <= low and high <= FITTING_SSR[1] else "warn"
     return Finding("calibration", mark, f"Spread-{fitted}: ssr {_span(after)} (was {_span(before)}).")
 

@@ -33,6 +33,8 @@ class Progress:
         if not isinstance(length, str):
             return length
         number, unit = _parsed(length)
+        if number == 0:  # whatever the run's length is, which may not be known
+            return 0.0
         return number * self.steps_per_epoch if unit.startswith("epoch") else number / 100 * self.total_steps
 
 

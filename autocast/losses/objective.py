@@ -78,6 +78,11 @@ class Objective(nn.Module):
                     f"objective: the term {name} measures what {kind} does not have. Leave it out "
                     f"(objective.terms.{name}=null, objective.weights.{name}=null), or choose another bottleneck."
                 )
+            if term.needs == "commitment" and not self.weights[name].at(Progress(0)):
+                raise ConfigError(
+                    f"objective.weights.{name}={self.weights[name]}: codes are learnt by it from the first step on. "
+                    "Give a number, or an annealing that does not begin at 0."
+                )
         if bottleneck.term is not None and all(term.needs != bottleneck.term for _, term in self._items):
             raise ConfigError(
                 f"objective: {kind} is trained with the term {bottleneck.term}, which is not among "

@@ -139,7 +139,7 @@ def symmetric_intervals(
     for k, level in enumerate(levels):
         quantile = quantiles[..., k].view(len(quantiles), *[1] * n_spatial_dims, -1)
         half = torch.where(quantile.isinf(), quantile, quantile * scale)
-        inside = (distance <= half).to(truth.dtype)
+        inside = (distance <= half).to(truth.dtype).where(~distance.isnan(), torch.nan)
         score = 2 * half + 2 / (1 - level) * (distance - half).clamp(min=0)
         measured.append(torch.stack([x.mean(axes) for x in (inside, 2 * half, score)], dim=-1))
     return torch.stack(measured, dim=-2)

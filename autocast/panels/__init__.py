@@ -5,10 +5,11 @@ from autocast.panels.costs import benchmarked, measured_run
 from autocast.panels.data import inspected, simulated
 from autocast.panels.evaluating import evaluated, evaluation, forecasted, headline, provenance, reported
 from autocast.panels.progress import Progress, display
+from autocast.panels.sampling import sampled
 from autocast.panels.training import cached, caching, checked, estimated, measured, trained, training
 
 __all__ = [
     "Progress", "benchmarked", "cached", "caching", "checked", "compared", "comparison_tables", "display", "estimated",
     "evaluated", "evaluation", "forecasted", "headline", "inspected", "measured", "measured_run", "provenance",
-    "reported", "simulated", "trained", "training", "typed",
+    "reported", "sampled", "simulated", "trained", "training", "typed",
 ]  # fmt: skip

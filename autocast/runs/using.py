@@ -30,6 +30,7 @@ from autocast.runs.provenance import command_line
 from autocast.runs.reopen import reopen
 from autocast.runs.reporting import read_report
 from autocast.runs.request import Request
+from autocast.runs.sampling import read_sample
 
 NOTHING_DONE = "nothing was written, nothing was started"
 NOT_THERE = ("datamodule.data_path", "--autoencoder")
@@ -274,6 +275,29 @@ def report(run: str, places: dict[str, Any], *, output_base: Path | None, json: 
         details = {"from": request.directory, "writes": f"{request.page}, {request.figures}"}
         return _dry(screen, f"report  {request.page}", details, ["that the films are there: looked for at the start"])
     return _close(screen, f"report  {request.page}", _call("report", screen, request))
+
+
+def sample(run: str | None, wishes: dict[str, Any], *, output_base: Path | None, json: bool, dry_run: bool) -> int:
+    """Draws what an autoencoder has learnt.
+
+    Args:
+        run: None: the newest with an autoencoder.
+        wishes: `samples`, `checkpoint`, `prior`, `seed`, `out` and `overwrite`, as `read_sample` has them.
+        output_base: Where runs lie.
+        json: Whether one document is printed.
+        dry_run: Whether to say only what would be drawn.
+
+    Raises:
+        NoSuchRunError: There is no such run.
+        ConfigError: There is no such checkpoint, or something is asked for that there is not.
+    """
+    read_environment()
+    screen = Screen(as_json=json)
+    request = read_sample(run, output_base or default_output_base(), **wishes)
+    if dry_run:
+        details = {"from": ", ".join(map(str, request.checkpoints.values())), "writes": f"{request.out}/vae_*.png"}
+        return _dry(screen, f"sample  {request.run.path}", details, ["the validation frames: read at the start"])
+    return _close(screen, f"sample  {request.run.path}", _call("sample", screen, request))
 
 
 def _trained(name: str, output_base: Path) -> tuple[RunDirectory, str, Path]:

@@ -31,7 +31,7 @@ class VAETrainingConfig:
     """How the KL term is weighed.
 
     Raises:
-        ConfigError: There is no such annealing, or it never turns the term on, or a number is negative.
+        ConfigError: There is no such annealing, its cycle never turns the term on, or a number is negative.
     """
 
     kl_annealing: str = "linear"

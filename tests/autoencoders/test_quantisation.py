@@ -23,7 +23,11 @@ def noise(step: int, n: int = 4) -> Noise:
 @pytest.mark.parametrize("grid", [(8,), (4, 6), (2, 3, 4)])
 @pytest.mark.parametrize(
     "bottleneck",
-    [VectorQuantisation(3, n_codes=7), AveragedVectorQuantisation(3, n_codes=7), FiniteScalarQuantisation(3)],
+    [
+        VectorQuantisation(3, n_codes=7),
+        AveragedVectorQuantisation(3, n_codes=7),
+        FiniteScalarQuantisation(3, levels=(8, 5, 5)),
+    ],
     ids=lambda b: type(b).__name__,
 )
 def test_codes_settle_and_gradients_pass_through(bottleneck, grid):
@@ -32,8 +36,9 @@ def test_codes_settle_and_gradients_pass_through(bottleneck, grid):
     assert posterior.mode.shape == z.shape
     assert posterior.indices.shape == z.shape[:-1]
     assert 0 <= int(posterior.indices.min()) <= int(posterior.indices.max()) < bottleneck.n_codes
-    if not isinstance(bottleneck, FiniteScalarQuantisation):
-        torch.testing.assert_close(bottleneck.settle(posterior.mode), posterior.mode)
+    torch.testing.assert_close(bottleneck.settle(posterior.mode), posterior.mode)
+    near = posterior.mode + 1e-3 * torch.randn_like(z)
+    torch.testing.assert_close(bottleneck.settle(near), posterior.mode)
     posterior.mode.square().sum().backward()
     assert (z.grad != 0).all()
     usage = posterior.usage()
@@ -59,7 +64,6 @@ def test_the_penalty_pulls_both_sides():
 def test_the_average_of_a_code_is_as_by_hand():
     bottleneck = AveragedVectorQuantisation(1, n_codes=2, decay=0.9, revive_below=0.0)
     bottleneck.is_filled.fill_(True)
-    bottleneck.codes.copy_(torch.tensor([[0.0], [10.0]]))
     bottleneck.sums.copy_(torch.tensor([[0.0], [10.0]]))
     bottleneck.learn(torch.tensor([1.0, 2.0, 9.0]).view(1, 1, 3, 1), noise(0, 1))
     counts = [0.9 + 0.1 * 2, 0.9 + 0.1 * 1]
@@ -124,8 +128,48 @@ def test_all_levels_are_reached_and_no_other(levels):
         lambda: VectorQuantisation(3, n_codes=1),
         lambda: AveragedVectorQuantisation(3, decay=1.0),
         lambda: FiniteScalarQuantisation(3, levels=(8, 1)),
+        lambda: FiniteScalarQuantisation(3),
     ],
 )
 def test_what_cannot_be_is_refused(make):
     with pytest.raises(ConfigError, match="bottleneck"):
         make()
+
+
+def test_codes_close_to_each_other_are_told_apart_in_half_precision():
+    z, codes = torch.tensor([[5.02]]), torch.tensor([[5.00], [5.02]])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert nearest(z, codes).tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "bottleneck",
+    [
+        VectorQuantisation(3, n_codes=7),
+        AveragedVectorQuantisation(3, n_codes=7),
+        FiniteScalarQuantisation(3, levels=(8, 2)),
+    ],
+    ids=lambda b: type(b).__name__,
+)
+def test_half_precision_has_the_same_codes(bottleneck):
+    z = torch.randn(2, 1, 16, 3).bfloat16().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = bottleneck.posterior(z)
+        rounded.mode.float().square().sum().backward()
+    exact = bottleneck.posterior(z.detach().float())
+    assert (rounded.indices == exact.indices).float().mean() > 0.9
+    assert torch.isfinite(z.grad).all()
+    assert (z.grad != 0).any()
+
+
+def test_codes_of_averaged_weights_are_where_the_latest_latents_are():
+    """As a moving average of weights, buffers included, makes them: a code that came back is not half-way."""
+    bottleneck = AveragedVectorQuantisation(1, n_codes=2)
+    bottleneck.counts.copy_(torch.tensor([0.01, 1.0]))
+    bottleneck.sums.copy_(torch.tensor([[0.0], [1.0]]))
+    average = {name: value.clone() for name, value in bottleneck.state_dict().items()}
+    bottleneck._restart(torch.tensor([True, False]), torch.tensor([[8.0], [8.0]]))
+    for name in ("counts", "sums"):
+        average[name].lerp_(bottleneck.state_dict()[name], 0.5)
+    bottleneck.load_state_dict(average)
+    torch.testing.assert_close(bottleneck.codes, torch.tensor([[8.0], [1.0]]), rtol=0.02, atol=0)

@@ -67,6 +67,7 @@ TRIES = {
     ),
     "autocast compare": Try("rd/00/eval-a rd/00/eval-b --out both --html", "rd/00/eval-a", "at least two runs"),
     "autocast report": Try("rd/00 --eval a", "rd/00 --max-size 0", "--max-size 0: more than 0", "films are there"),
+    "autocast sample": Try("rd/ae", "rd/ae --samples 24", "--samples 24: a square number", "validation frames"),
     "autocast benchmark": Try("rd/00", "rd/00 --members x", "--members x   whole numbers", "needs torch"),
     "autocast status": Try("rd/00", "--nope", "--nope", reads=True),
     "autocast logs": Try("rd/00", "rd/00 --stage nope", "--stage nope: not in", reads=True),

@@ -69,6 +69,11 @@ def test_lengths_may_be_epochs_or_shares_of_the_run():
     assert Linear(1.0, 0).at(progress) == 1.0
 
 
+def test_no_length_is_no_length_of_a_run_without_end():
+    assert Piecewise([["0 %", 0.1], ["50 %", 1.0]]).at(Progress(0)) == 0.1
+    assert Delayed(2.0, "0 epochs").at(Progress(0)) == 2.0
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

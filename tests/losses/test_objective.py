@@ -182,6 +182,12 @@ def test_objective_and_bottleneck_fit(bottleneck, terms, words):
         objective.check_bottleneck(bottleneck)
 
 
+def test_codes_are_learnt_from_the_first_step_on():
+    objective = Objective({"commitment": Commitment()}, {"commitment": Linear(1.0, 100)})
+    with pytest.raises(ConfigError, match="from the first step on"):
+        objective.check_bottleneck(VectorQuantisation(4))
+
+
 @pytest.mark.parametrize("option", sorted(path.stem for path in (CONFIGS / "objective").glob("*.yaml")))
 def test_every_term_of_the_shipped_objectives_moves_something(option):
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
