@@ -99,8 +99,15 @@ class Evaluated:
 
     def series(self, metric: str, kind: str) -> pd.Series:
         """A score against lead time."""
+        return self._by_lead_time(metric, kind)["value"]
+
+    def bounds(self, metric: str, kind: str) -> pd.DataFrame:
+        """Columns `low` and `high` of its 95 % interval over trajectories; nan where an older version wrote none."""
+        return self._by_lead_time(metric, kind).reindex(columns=["low", "high"])
+
+    def _by_lead_time(self, metric: str, kind: str) -> pd.DataFrame:
         rows = self.curves[(self.curves.metric == metric) & (self.curves.kind == kind)]
-        return rows.set_index("lead_time")["value"].sort_index()
+        return rows.set_index("lead_time").sort_index()
 
     def by_trajectory(self, metric: str, kind: str, window: str) -> np.ndarray:
         """`(N,)`"""

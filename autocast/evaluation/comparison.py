@@ -98,6 +98,8 @@ class ScoreTable:
     rows: tuple[Row, ...]
     curves: Mapping[str, pd.Series] = field(default_factory=dict)
     """Score against lead time by name of the entry."""
+    bounds: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """Columns `low` and `high` of the 95 % interval of a curve over trajectories, where the entry is a single run."""
 
     def named(self, *verdicts: str) -> list[str]:
         return [row.entry.name for row in self.rows if row.verdict in verdicts]
@@ -259,6 +261,7 @@ def _score_table(
         chosen=chosen is not None,
         rows=rows,
         curves=curves,
+        bounds={e.name: g[0].bounds(metric, m.kind) for e, g in entries.items() if (m := measured[e]) and len(g) == 1},
     )
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from autocast.evaluation.comparison import Comparison, ScoreTable
 from autocast.evaluation.comparison_text import direction, sentence
-from autocast.evaluation.curves import lead_time_axis, log_where_wide, plot
+from autocast.evaluation.curves import lead_time_axis, log_where_wide, plot, shade
 from autocast.evaluation.drawings import (
     BLUE,
     GREEN,
@@ -36,7 +36,8 @@ _PANEL = (4.2, 3.4)
 
 @styled
 def draw_curves(tables: Sequence[ScoreTable]) -> Figure:
-    """A panel for each score; all leads, whatever window was compared."""
+    """A panel for each score; all leads, whatever window was compared. Behind the line of a single run is its 95 %
+    interval over trajectories; whether runs differ is for the table to say, which pairs them."""
     figure, all_axes = panels(len(tables), size=(max(5.6, _PANEL[0] * len(tables)), _PANEL[1] + 0.3))
     names = list(dict.fromkeys(row.entry.name for table in tables for row in table.rows))
     handles: dict[str, Any] = {}
@@ -47,6 +48,8 @@ def draw_curves(tables: Sequence[ScoreTable]) -> Figure:
             if name in table.curves:
                 line = {"color": _COLOURS[i % len(_COLOURS)], "linestyle": _DASHES[i % len(_DASHES)]}
                 plot(axes, table.curves[name], name, **line)
+                if name in table.bounds:
+                    shade(axes, table.bounds[name], color=str(line["color"]))
         n_steps = max((int(series.index[-1]) for series in table.curves.values()), default=1)
         lead_time_axis(axes, n_steps)
         log_where_wide(axes)

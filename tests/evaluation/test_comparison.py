@@ -75,7 +75,10 @@ def evaluated(tmp_path):
         columns = ["model", "metric", "kind", "window", "trajectory", "unit", "value"]
         pd.DataFrame(rows, columns=columns).to_csv(directory / "trajectory_metrics.csv", index=False)
         columns = ["model", "metric", "kind", "lead_time", "channel", "unit", "value"]
-        pd.DataFrame(curves, columns=columns).to_csv(directory / "rollout_metrics.csv", index=False)
+        known = pd.DataFrame(curves, columns=columns)
+        known.assign(low=0.9 * known.value, high=1.1 * known.value).to_csv(
+            directory / "rollout_metrics.csv", index=False
+        )
         (directory / "metrics.csv").touch()
         rollout = {
             "mode": "ambient",
@@ -300,6 +303,17 @@ def test_latex_is_booktabs_with_everything_escaped(comparison):
     for line in body.splitlines():
         if line.endswith(r"\\"):
             assert line.count(" & ") in (5, 6)
+
+
+def test_curves_of_single_runs_have_intervals(comparison):
+    for table in comparison.tables:
+        alone = {row.entry.name for row in table.rows if row.entry.n_seeds == 1} & set(table.curves)
+        assert set(table.bounds) == alone
+        for name in alone:
+            bounds = table.bounds[name]
+            assert ((bounds.low < table.curves[name]) & (table.curves[name] < bounds.high)).all()
+    assert any(table.bounds for table in comparison.tables)
+    assert any(row.entry.n_seeds > 1 for table in comparison.tables for row in table.rows)
 
 
 def test_the_page_asks_for_nothing_and_draws_every_score(comparison, tmp_path, browser):
