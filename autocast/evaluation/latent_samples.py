@@ -28,7 +28,7 @@ MOST_TRAVERSED = 8
 N_GRIDS = 4
 """Of every checkpoint."""
 GAP, PAPER = 2, 255
-LEAST_SIDE, MOST_SIDE = 48, 160
+LEAST_SIDE, MOST_SIDE = 96, 160
 """Pixels of a picture in a grid, about."""
 
 
