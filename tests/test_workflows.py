@@ -360,6 +360,26 @@ def test_a_processor_is_trained_on_cached_latents_evaluated_and_continued(
     assert autocast.load(str(directory)).rollout(x, n_steps=2, n_members=2).shape == (1, 2, 2, 16, 16, 2)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("bottleneck", "objective"), [("gaussian", "vae"), ("vq_ema", "vq"), ("fsq", "mse")])
+def test_distributions_and_codes_go_through_the_same_commands(
+    bottleneck: str, objective: str, dataset: Path, tmp_path: Path
+) -> None:
+    words = (f"model.bottleneck={bottleneck}", f"model.objective={objective}", "trainer.max_epochs=2")
+    ae, processor = tmp_path / "ae", tmp_path / "p"
+    assert run(Request("ae", words, dataset=str(dataset), workdir=ae)) == 0
+    rows = [json.loads(line) for line in (ae / "ae/metrics.jsonl").read_text().splitlines()]
+    terms = {"vae": "kl", "vq": "commitment", "mse": "mse"}
+    assert {f"train/loss/{terms[objective]}", f"train/weight/{terms[objective]}"} <= rows[-1].keys()
+    assert ("val/active_units" if bottleneck == "gaussian" else "val/perplexity") in rows[-1]
+    assert run(Request("cache-latents", autoencoder=str(ae))) == 0
+    assert run(Request("processor", SMALL_EPD, autoencoder=str(ae), workdir=processor)) == 0
+    scored = ("eval.video=false", "eval.metrics=[vrmse]", "eval.baselines=[reconstruction]", "eval.n_members=2")
+    assert run(Request("eval", scored, workdir=processor)) == 0
+    models = {row["model"] for row in _rows(processor / "eval/rollout_metrics.csv")}
+    assert models == {"model", "reconstruction", "ambient"}
+
+
 def test_an_unrolled_training_is_evaluated_like_any_other(dataset: Path, tmp_path: Path) -> None:
     unrolled = ("training=unrolled", "training.n_windows=3", "training.curriculum.every=1", "model.processor=direct")
     assert run(Request("epd", (*SMALL_EPD, *unrolled), dataset=str(dataset), workdir=tmp_path / "u")) == 0
