@@ -11,7 +11,10 @@ import pytest
 from autocast import panels
 from autocast.evaluation.settings import EvaluationSettings
 from autocast.panels.training import recipe_line
+from autocast.runs.console import Screen
 from autocast.runs.directory import RunDirectory
+from autocast.runs.identity import write_json
+from autocast.runs.reporting import ReportRequest
 
 CONFIG = {
     "trainer": {"max_epochs": 1, "max_steps": -1, "precision": "32-true", "strategy": "auto"},
@@ -36,7 +39,15 @@ def datamodule() -> Any:
 
 def evaluated(**facts: Any) -> str:
     result: Any = SimpleNamespace(
-        windows=None, **{"reconstructs": False, "deterministic": False, "latents": None, "calibration": None, **facts}
+        windows=None,
+        **{
+            "reconstructs": False,
+            "deterministic": False,
+            "latents": None,
+            "calibration": None,
+            "stress": None,
+            **facts,
+        },
     )
     return panels.evaluated(job(), result, [], Path("outputs/rd/00/eval/report.html")).next_command
 
@@ -75,6 +86,20 @@ def test_only_a_training_that_is_not_sharded_has_averages():
     assert "ema 0.99" in recipe_line(averaged)
     strategy = {"_target_": "autocast.training.sharding.ShardedStrategy"}
     assert "ema" not in recipe_line({**averaged, "trainer": {**CONFIG["trainer"], "strategy": strategy}})
+
+
+@pytest.mark.parametrize(("done", "way"), [(True, "eval.name=films"), (False, "autocast resume ")])
+def test_films_that_are_missing_are_named_with_a_way_to_them(done, way, tmp_path, capsys):
+    run = RunDirectory(tmp_path)
+    for file in (run.run_file("epd", "eval"), *([run.done_file("epd", "eval")] if done else [])):
+        write_json(file, {})
+    page = tmp_path / "report.html"
+    page.touch()
+    drawn: Any = SimpleNamespace(missing=["videos/a.mp4"], findings=[], page=page)
+    panels.reported(ReportRequest(run, "eval", page, tmp_path / "figures", 1), drawn, Screen())
+    told = " ".join(" ".join(capsys.readouterr()).split())
+    assert "videos/a.mp4" in told
+    assert way in told
 
 
 def test_the_next_command_asks_only_an_ensemble_for_members():

@@ -80,7 +80,7 @@ def write_report(
         result: What was measured.
         verdict: The answer, one sentence each.
         figures: As `draw_figures` returns them.
-        videos: As `draw_videos` returns them. Those that would make the page larger than `largest` are named and
+        videos: Films that are there. Those that would make the page larger than `largest` are named and
             linked, not taken in; that of the median trajectory is the last to be left out.
         path: The page; links to films left out are relative to its directory.
         largest: Bytes of the page, at most.

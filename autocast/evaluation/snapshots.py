@@ -63,13 +63,11 @@ class Snapshot:
     sheet: Sheet
 
 
-def draw_snapshots(example: Example, spec: FieldSpec, directory: Path) -> list[Drawing]:
-    """One figure per channel: truth, mean, a member, error and spread at lead times spread evenly."""
-    return save_snapshots(take_snapshots(example, spec), directory)
-
-
 def take_snapshots(example: Example, spec: FieldSpec) -> list[Snapshot]:
-    """What `draw_snapshots` draws: all that is needed of an example, and much less than the example."""
+    """One for each channel: truth, mean, a member, error and spread at lead times spread evenly.
+
+    All that is needed of an example to draw them, and much less than the example.
+    """
     return [
         Snapshot(
             name=f"snapshots_{file_name(name)}",

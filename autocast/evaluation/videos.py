@@ -5,7 +5,6 @@ A page has one row per quantity (truth, mean, members, error, spread) and one co
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,16 +46,8 @@ class RolloutFilm:
         return self.page.frame(index, clock)
 
 
-def draw_videos(result: EvaluationResult, directory: Path, fps: float = 10.0) -> list[Video]:
-    """One film for each example of the result, named after its trajectory."""
-    return [
-        dataclasses.replace(film, path=draw_example_video(example, result.spec, film.path, fps=fps))
-        for film, example in zip(planned_videos(result, directory), result.examples, strict=True)
-    ]
-
-
 def planned_videos(result: EvaluationResult, directory: Path) -> list[Video]:
-    """The films that `draw_videos` makes of a result, before they are there; the ending is mp4 in any case."""
+    """The films of a result, one for each example, before they are there; the ending is mp4 in any case."""
     median, spec = result.median_example, result.spec
     return [
         video_of(example, spec, directory / film_name(example), is_median=example is median)

@@ -32,6 +32,8 @@ def evaluation(model: Any, datamodule: FieldDataModule, settings: EvaluationSett
     if settings.calibrate:
         n = datamodule.split("valid").n_trajectories
         rows.append(("calibrated", f"{settings.calibrate}, fitted to {n} validation trajectories"))
+    if settings.stress:
+        rows.append(("beyond", f"{count(settings.stress, 'step')} of one member, without truth"))
     return [*rows, ("on", device)]
 
 
@@ -50,6 +52,7 @@ def evaluated(job: Job, result: EvaluationResult, findings: list[Finding], repor
         "metrics.csv",
         "rollout_metrics.csv",
         *(("latents.csv",) if result.latents is not None else ()),
+        *(("stress.csv",) if result.stress is not None else ()),
         *calibrated,
     )
     products = [directory / name for name in (*tables, "report.html")]
@@ -59,13 +62,17 @@ def evaluated(job: Job, result: EvaluationResult, findings: list[Finding], repor
 def reported(request: ReportRequest, drawn: DrawnReport, screen: Screen) -> Outcome:
     """The closing panel of a report that was drawn again."""
     if drawn.missing:
-        screen.note(
-            f"not in the report, as they are not there: {', '.join(drawn.missing)}. To draw films, evaluate again: "
-            f"autocast eval --workdir {request.run.quoted} eval.name=films"
-        )
+        screen.note(f"not in the report, as they are not there: {', '.join(drawn.missing)}. {_ways_to_films(request)}")
     rows = [*_verdict_rows(drawn.findings), ("report", f"{drawn.page}  {file_size(drawn.page.stat().st_size)}")]
     summary = {"report": str(drawn.page), "verdict": _verdict(drawn.findings), "missing": drawn.missing}
     return Outcome(summary, rows, f"open {drawn.page}", [drawn.page])
+
+
+def _ways_to_films(request: ReportRequest) -> str:
+    run, kind = request.run, request.run.kind_of_stage(request.stage)
+    if kind is not None and not run.done_file(kind, request.stage).is_file():
+        return f"Its evaluation has not ended well; this draws them: autocast resume {run.quoted}"
+    return f"To draw films, evaluate again: autocast eval --workdir {run.quoted} eval.name=films"
 
 
 def _verdict(findings: list[Finding]) -> list[dict[str, str]]:

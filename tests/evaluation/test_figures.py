@@ -10,7 +10,13 @@ from autocast.evaluation.curves import draw_band_errors, draw_coverage, draw_ran
 from autocast.evaluation.figures import draw_figures
 from autocast.evaluation.names import MIXED_UNITS, headline_channels
 from autocast.evaluation.result import ALL_CHANNELS, CLIMATOLOGY, MODEL, RANK_COLUMNS, RECONSTRUCTION
-from autocast.evaluation.snapshots import draw_contact_sheet, draw_snapshot, draw_snapshots, spread_evenly
+from autocast.evaluation.snapshots import (
+    draw_contact_sheet,
+    draw_snapshot,
+    save_snapshots,
+    spread_evenly,
+    take_snapshots,
+)
 from autocast.evaluation.stability_figures import draw_valid_times
 from autocast.evaluation.validity import validity
 
@@ -46,7 +52,7 @@ def test_an_evaluation_has_every_figure_that_it_has_numbers_for(make_result, tmp
 @pytest.mark.parametrize("grid_shape", [(16,), (8, 12), (6, 8, 4)])
 def test_snapshots_are_drawn_in_one_to_three_dimensions(make_spec, make_example, tmp_path, grid_shape):
     spec = make_spec(grid_shape)
-    drawings = draw_snapshots(make_example(spec, n_steps=3), spec, tmp_path)
+    drawings = save_snapshots(take_snapshots(make_example(spec, n_steps=3), spec), tmp_path)
     assert [drawing.png.name for drawing in drawings] == ["snapshots_u.png", "snapshots_v.png"]
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from autocast.evaluation.film_worker import FilmError, Films
-from autocast.evaluation.videos import draw_videos
 from autocast.signals import StoppedError
+from tests.evaluation.films import draw_videos
 
 
 def hand_in(films, result):

@@ -17,7 +17,7 @@ from autocast.evaluation.material import (
     read_material,
     write_material,
 )
-from autocast.evaluation.videos import draw_videos
+from tests.evaluation.films import draw_videos
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from autocast.evaluation.figures import draw_figures
 from autocast.evaluation.report import write_report
 from autocast.evaluation.result import LATENT_COLUMNS, LatentUsage
 from autocast.evaluation.verdict import verdict
-from autocast.evaluation.videos import draw_videos
+from tests.evaluation.films import draw_videos
 
 MEDIA = """
 (async () => {

@@ -7,7 +7,8 @@ from PIL import Image
 
 from autocast.evaluation import movies
 from autocast.evaluation.scales import field_scale
-from autocast.evaluation.videos import draw_dataset_video, draw_example_video, draw_videos, example_rows
+from autocast.evaluation.videos import draw_dataset_video, draw_example_video, example_rows
+from tests.evaluation.films import draw_videos
 
 
 def read(path):
