@@ -16,7 +16,7 @@ from autocast.data.statistics import Moments, Statistics
 from autocast.errors import ConfigError
 from autocast.generative.noise import Noise
 from autocast.losses.annealing import Progress
-from autocast.losses.objective import Objective, mean_squared_error
+from autocast.losses.objective import Adversary, Objective, mean_squared_error
 from autocast.losses.reconstruction import mse
 from autocast.losses.terms import Coded
 from autocast.metrics.deterministic import vrmse
@@ -72,6 +72,7 @@ class AutoencoderModel(nn.Module):
         self.spec = spec
         self.objective = objective or mean_squared_error()
         self.objective.check_bottleneck(autoencoder.bottleneck)
+        self.objective.attach(autoencoder, spec)
         self.progress = Progress(0)
 
     @property
@@ -86,9 +87,22 @@ class AutoencoderModel(nn.Module):
 
     def loss(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """The objective of the input frames, normalised."""
+        return self.contest(batch, noise)[0]
+
+    def contest(self, batch: Batch, noise: Noise) -> tuple[dict[str, Tensor], Coded]:
+        """The objective, and what its adversaries learn from (`teach`)."""
         x = self.normaliser.normalise(batch.input_fields)
-        reconstruction, posterior = self.autoencoder.reconstruct(x, noise if self.training else None)
-        return self.objective.measure(Coded.of(x, reconstruction, posterior), self.progress if self.training else None)
+        coded = Coded.of(x, *self.autoencoder.reconstruct(x, noise if self.training else None))
+        return self.objective.measure(coded, self.progress if self.training else None), coded
+
+    @property
+    def adversaries(self) -> list[Adversary]:
+        """What learns beside the autoencoder, from what it makes."""
+        return self.objective.adversaries
+
+    def teach(self, coded: Coded, share: float = 1.0) -> dict[str, Tensor]:
+        """Lets the adversaries learn from what `contest` gave, a share of a batch; what is logged of it."""
+        return self.objective.teach(coded, self.progress, share)
 
     def validation_scores(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:  # noqa: ARG002
         """VRMSE of the reconstruction in physical units, and how much of the latents is used."""

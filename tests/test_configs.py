@@ -44,7 +44,11 @@ def options(group):
 
 
 GROUPS = [folder.name for folder in sorted(CONFIGS.iterdir()) if folder.is_dir() and options(folder.name)]
-SWEPT = [group for group in GROUPS if group not in ("model", "simulator", "cluster", "objective", *INSIDE, *OVERLAYS)]
+SWEPT = [
+    group
+    for group in GROUPS
+    if group not in ("model", "simulator", "cluster", "objective", "discriminator", *INSIDE, *OVERLAYS)
+]
 N_COVERING = max(len(options(group)) for group in SWEPT)
 
 

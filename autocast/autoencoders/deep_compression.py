@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import ClassVar
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from autocast.autoencoders.decoder import Decoder
 from autocast.autoencoders.encoder import Encoder, check_divides
@@ -57,6 +57,9 @@ class DeepCompressionEncoder(Encoder):
         z = images_to_frames(self.network(frames_to_images(x)), x.shape[1])
         return z if self.latent_bound is None else saturate(z, self.latent_bound)
 
+    def features(self, x: Float[Tensor, "b t *s c"]) -> list[Float[Tensor, "n k *sk"]]:
+        return self.network.features(frames_to_images(x))
+
     def mirror(self) -> DeepCompressionDecoder:
         return DeepCompressionDecoder(self)
 
@@ -101,6 +104,10 @@ class DeepCompressionDecoder(Decoder):
             blocks=blocks,
             shortcut=shortcut,
         )
+
+    @property
+    def last_weight(self) -> nn.Parameter:
+        return self.network.last_weight
 
     def decode(self, z: Float[Tensor, "b t *se ce"]) -> Float[Tensor, "b t *s c"]:
         return images_to_frames(self.network(frames_to_images(z)), z.shape[1])

@@ -46,6 +46,16 @@ class Encoder(nn.Module, ABC):
     def encode(self, x: Float[Tensor, "b t *s c"]) -> Float[Tensor, "b te *se ce"]:
         """`(B, T, *S, C)` to `(B, T', *S', C')`."""
 
+    def features(self, x: Float[Tensor, "b t *s c"]) -> list[Float[Tensor, "n k *sk"]]:  # noqa: ARG002
+        """What its network makes of every frame, level by level from the finest grid to the coarsest.
+
+        Raises:
+            ConfigError: It has no levels.
+        """
+        raise ConfigError(
+            f"encoder: {type(self).__name__} has no levels whose features could be compared. dc, kl and vector have."
+        )
+
     @abstractmethod
     def mirror(self) -> Decoder:
         """A decoder with this encoder's architecture reversed."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from autocast.autoencoders.decoder import Decoder
 from autocast.autoencoders.encoder import Encoder, check_divides
@@ -73,6 +73,9 @@ class KLEncoder(Encoder):
     def encode(self, x: Float[Tensor, "b t *s c"]) -> Float[Tensor, "b t *se ce"]:
         return images_to_frames(self.embedding(self.network(frames_to_images(x))), x.shape[1])
 
+    def features(self, x: Float[Tensor, "b t *s c"]) -> list[Float[Tensor, "n k *sk"]]:
+        return self.network.features(frames_to_images(x))
+
     def mirror(self) -> KLDecoder:
         return KLDecoder(self)
 
@@ -89,6 +92,10 @@ class KLDecoder(Decoder):
             )
         self.embedding = Convolution(encoder.n_channels, encoder.z_channels, 1, periodic=encoder.periodic)
         self.network = ResNetUp(encoder.z_channels, encoder.spec.n_channels, encoder.levels)
+
+    @property
+    def last_weight(self) -> nn.Parameter:
+        return self.network.last_weight
 
     def decode(self, z: Float[Tensor, "b t *se ce"]) -> Float[Tensor, "b t *s c"]:
         return images_to_frames(self.network(self.embedding(frames_to_images(z))), z.shape[1])

@@ -48,6 +48,9 @@ class VectorEncoder(Encoder):
     def encode(self, x: Float[Tensor, "b t *s c"]) -> Float[Tensor, "b t *se ce"]:
         return images_to_frames(self.network(frames_to_images(x)), x.shape[1])
 
+    def features(self, x: Float[Tensor, "b t *s c"]) -> list[Float[Tensor, "n k *sk"]]:
+        return self.network.features(frames_to_images(x))
+
     def mirror(self) -> VectorDecoder:
         return VectorDecoder(self)
 
@@ -64,6 +67,10 @@ class VectorDecoder(Decoder):
             )
         n_channels = encoder.spec.n_channels
         self.network = VectorUp(encoder.n_channels, n_channels, encoder.widths, encoder.shapes, encoder.periodic)
+
+    @property
+    def last_weight(self) -> nn.Parameter:
+        return self.network.last_weight
 
     def decode(self, z: Float[Tensor, "b t *se ce"]) -> Float[Tensor, "b t *s c"]:
         return images_to_frames(self.network(frames_to_images(z)), z.shape[1])
@@ -91,10 +98,20 @@ class VectorDown(Network):
     def forward(self, x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b l *sl"]:
         n_dims = x.ndim - 2
         x = pixel_unshuffle(channels_last(x), 2)
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = F.silu(norm(convolution(x)))
+        for level in range(len(self.norms)):
+            x = self._level(level, x)
         z = self.tail(x.flatten(1))
         return z.reshape(*z.shape, *[1] * n_dims)
+
+    def features(self, x: Float[Tensor, "b c *s"]) -> list[Float[Tensor, "b k *sk"]]:
+        """What every level gives, from the finest grid to the coarsest."""
+        found = [pixel_unshuffle(channels_last(x), 2)]
+        for level in range(len(self.norms)):
+            found.append(self._level(level, found[-1]))
+        return found[1:]
+
+    def _level(self, level: int, x: Tensor) -> Tensor:
+        return F.silu(self.norms[level](self.convolutions[level](x)))
 
 
 class VectorUp(Network):
@@ -118,6 +135,12 @@ class VectorUp(Network):
             Convolution(b, a if level else 2 ** len(periodic) * a, 3, periodic=periodic)
             for level, (a, b) in enumerate(pairs)
         )
+
+    @property
+    def last_weight(self) -> nn.Parameter:
+        last = self.convolutions[0]
+        assert isinstance(last, Convolution)
+        return last.weight
 
     def forward(self, z: Float[Tensor, "b l *sl"]) -> Float[Tensor, "b c *s"]:
         coarse = self._shapes[-1]

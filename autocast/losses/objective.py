@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from autocast.errors import ConfigError
 from autocast.losses.annealing import END, Annealing, Number, Progress, as_annealing
-from autocast.losses.terms import MEAN, SUM, Coded, SquaredError, Term
+from autocast.losses.terms import MEAN, SUM, Coded, Reconstructing, SquaredError, Term
+from autocast.types import FieldSpec
 
 ELBO = "elbo"
 REDUCTIONS = {ELBO: SUM, MEAN: MEAN}
@@ -24,6 +25,17 @@ class Trained(Protocol):
     """What an objective asks of a bottleneck: the name of the term that it is trained with, if it needs one."""
 
     term: ClassVar[str | None]
+
+
+@runtime_checkable
+class Adversary(Protocol):
+    """A term with a network of its own, which learns beside the autoencoder."""
+
+    discriminator: nn.Module
+    learning_rate: float
+
+    def learn(self, coded: Coded, share: float = 1.0) -> dict[str, Tensor]:
+        """Adds to the gradients of its network what these frames, a share of a batch, teach; what is logged of it."""
 
 
 class Objective(nn.Module):
@@ -53,8 +65,10 @@ class Objective(nn.Module):
         known = {name: term for name, term in terms.items() if term is not None}
         self.weights = {name: as_annealing(weight) for name, weight in weights.items() if weight is not None}
         _check(known, self.weights, reduction)
-        self.terms = nn.ModuleDict(known)
+        self.terms = nn.ModuleDict(dict(sorted(known.items(), key=lambda item: not item[1].keeps_meaning)))
         self.reduction = reduction
+        self.is_measuring = False
+        """Whether what is called now judges, and makes nothing of a model's output."""
 
     @property
     def _items(self) -> list[tuple[str, Term]]:
@@ -63,7 +77,32 @@ class Objective(nn.Module):
     @property
     def summary(self) -> str:
         """`elbo: 1 mse + 0 to 0.1 (linear, 10 %) kl`"""
-        return f"{self.reduction}: " + " + ".join(f"{self.weights[name]} {name}" for name in self.terms)
+        told = [
+            f"{self.weights[name]} {name}" + (f" ({term.detail})" if term.detail else "") for name, term in self._items
+        ]
+        return f"{self.reduction}: " + " + ".join(told)
+
+    @property
+    def adversaries(self) -> list[Adversary]:
+        """The terms with networks that learn against the autoencoder."""
+        return [term for _, term in self._items if isinstance(term, Adversary)]
+
+    def teach(self, coded: Coded, progress: Progress, share: float = 1.0) -> dict[str, Tensor]:
+        """Lets the networks learn whose terms have a weight by then; see `Adversary.learn`."""
+        told: dict[str, Tensor] = {}
+        for name, term in self._items:
+            if isinstance(term, Adversary) and self.weights[name].at(progress):
+                told |= term.learn(coded, share)
+        return told
+
+    def attach(self, autoencoder: Reconstructing, spec: FieldSpec) -> None:
+        """Gives the terms what only networks and data know.
+
+        Raises:
+            ConfigError: A term cannot be computed for them.
+        """
+        for _, term in self._items:
+            term.attach(autoencoder, spec)
 
     def check_bottleneck(self, bottleneck: Trained) -> None:
         """Whether every term can be computed, and what the bottleneck is trained with is there.
@@ -97,15 +136,25 @@ class Objective(nn.Module):
             progress: How far the training is; None is a validation, which weighs as in the end, so that its sum means
                 the same in every epoch.
         """
+        self.is_measuring = True
+        try:
+            return self._measure(coded, progress)
+        finally:
+            self.is_measuring = False
+
+    def _measure(self, coded: Coded, progress: Progress | None) -> dict[str, Tensor]:
         told: dict[str, Tensor] = {}
         total = coded.reconstruction.new_zeros(())
         for name, term in self._items:
-            weight = self.weights[name].at(progress or END)
+            if progress is None and not term.keeps_meaning:
+                continue
+            weight: Tensor | Number = self.weights[name].at(progress or END)
             if weight:
                 told[name] = self._reduce(term, term.measure(coded))
+                weight = weight * term.factor(total, told[name])
                 total = total + weight * told[name]
             if progress is not None:
-                told[f"{WEIGHT}{name}"] = torch.full((), weight, device=total.device)
+                told[f"{WEIGHT}{name}"] = torch.ones((), device=total.device) * weight
         return {"loss": total, **told}
 
     def _reduce(self, term: Term, values: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from autocast.errors import ConfigError
 from autocast.losses.annealing import Number
+from autocast.types import FieldSpec
 
 ELEMENTWISE, BATCH_MEAN = "elementwise", "batch_mean"
 SUM, MEAN = "sum", "mean"
@@ -29,6 +30,34 @@ class Penalised(Protocol):
 
     def penalty(self) -> Tensor:
         """`(B, T, *S, C)`"""
+
+
+@runtime_checkable
+class HasFeatures(Protocol):
+    """What a term asks of an encoder."""
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """`(B, T, *S, C)` to `(N, K, *S')`, level by level."""
+
+
+@runtime_checkable
+class HasLastWeight(Protocol):
+    """What a term asks of a decoder."""
+
+    @property
+    def last_weight(self) -> nn.Parameter | None:
+        """Of the layer that gives the fields; None where none does."""
+
+
+@runtime_checkable
+class Reconstructing(Protocol):
+    """What a term asks of an autoencoder."""
+
+    @property
+    def encoder(self) -> HasFeatures: ...
+
+    @property
+    def decoder(self) -> HasLastWeight: ...
 
 
 @dataclass(frozen=True)
@@ -51,14 +80,32 @@ class Term(nn.Module, ABC):
     Attributes:
         reduction: "sum" or "mean" over the numbers of a frame; None leaves it to the objective.
         needs: The `term` of bottlenecks that it measures; None where it looks at reconstructions.
+        keeps_meaning: Whether a value means the same all through a training; else validation leaves it out.
     """
 
     reduction: ClassVar[str | None] = None
     needs: ClassVar[str | None] = None
+    keeps_meaning: ClassVar[bool] = True
+
+    @property
+    def detail(self) -> str:
+        """What a summary says of it beside its name; mostly nothing."""
+        return ""
+
+    def attach(self, autoencoder: Reconstructing, spec: FieldSpec) -> None:
+        """Takes what only networks and data know; called once, before it is measured.
+
+        Raises:
+            ConfigError: It cannot be computed for them.
+        """
 
     @abstractmethod
     def measure(self, coded: Coded) -> Float[Tensor, "n ..."]:
         """The term of every frame, or of every number of it."""
+
+    def factor(self, others: Tensor, own: Tensor) -> Tensor | Number:  # noqa: ARG002
+        """What its weight is multiplied by, given the weighted sum of the terms before it and its own value."""
+        return 1
 
 
 class SquaredError(Term):

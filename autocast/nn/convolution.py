@@ -88,6 +88,12 @@ class Convolution(nn.Module):
                 self.convolution.weight.mul_(gain)
                 self.convolution.bias.zero_()
 
+    @property
+    def weight(self) -> nn.Parameter:
+        weight = self.convolution.weight
+        assert isinstance(weight, nn.Parameter)
+        return weight
+
     def forward(self, x: Float[Tensor, "b ci *s"]) -> Float[Tensor, "b co *so"]:
         return self.convolution(wrap(x, self._axes, self._width))
 

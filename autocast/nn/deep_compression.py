@@ -58,14 +58,25 @@ class DeepCompressionDown(Network):
         self.tail = Convolution(widths[-1], latent_channels, 1, periodic=periodic)
 
     def forward(self, x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b l *sl"]:
-        x, nothing = channels_last(x), x.new_empty(x.shape[0], 0)
-        for i, (mix, stage) in enumerate(zip(self.mixes, self.stages, strict=True)):
-            x = pixel_unshuffle(x, 2)
-            mixed = mix(x)
-            x = _plus_averages(mixed, x) if self._shortcut and i > 0 else mixed
-            for block in stage.children():
-                x = block(x, nothing)
+        x = channels_last(x)
+        for stage in range(len(self.stages)):
+            x = self._halve(stage, x)
         return self.tail(x)
+
+    def features(self, x: Float[Tensor, "b c *s"]) -> list[Float[Tensor, "b k *sk"]]:
+        """What every stage gives, from the finest grid to the coarsest."""
+        found = [channels_last(x)]
+        for stage in range(len(self.stages)):
+            found.append(self._halve(stage, found[-1]))
+        return found[1:]
+
+    def _halve(self, stage: int, x: Tensor) -> Tensor:
+        x, nothing = pixel_unshuffle(x, 2), x.new_empty(x.shape[0], 0)
+        mixed = self.mixes[stage](x)
+        x = _plus_averages(mixed, x) if self._shortcut and stage > 0 else mixed
+        for block in self.stages[stage].children():
+            x = block(x, nothing)
+        return x
 
 
 class DeepCompressionUp(Network):
@@ -92,6 +103,12 @@ class DeepCompressionUp(Network):
             Convolution(before, n_points * after, _kernel_size(stage), periodic=periodic)
             for stage, (before, after) in enumerate(zip(widths, outputs, strict=True))
         )
+
+    @property
+    def last_weight(self) -> nn.Parameter:
+        last = self.mixes[0]
+        assert isinstance(last, Convolution)
+        return last.weight
 
     def forward(self, z: Float[Tensor, "b l *sl"]) -> Float[Tensor, "b c *s"]:
         x, nothing = self.head(channels_last(z)), z.new_empty(z.shape[0], 0)

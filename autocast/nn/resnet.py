@@ -69,11 +69,19 @@ class ResNetDown(Network):
 
     def forward(self, x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b l *sl"]:
         x = self.head(channels_last(x))
-        for level, stack in enumerate(self.stacks):
-            if level > 0:
-                x = self.downs[level - 1](x)
-            x = _through(stack, x)
+        for level in range(len(self.stacks)):
+            x = self._level(level, x)
         return self.tail(F.silu(self.norm(_through(self.middle, x))))
+
+    def features(self, x: Float[Tensor, "b c *s"]) -> list[Float[Tensor, "b k *sk"]]:
+        """What every level gives, from the finest grid to the coarsest."""
+        found = [self.head(channels_last(x))]
+        for level in range(len(self.stacks)):
+            found.append(self._level(level, found[-1]))
+        return found[1:]
+
+    def _level(self, level: int, x: Tensor) -> Tensor:
+        return _through(self.stacks[level], self.downs[level - 1](x) if level > 0 else x)
 
 
 class ResNetUp(Network):
@@ -89,6 +97,10 @@ class ResNetUp(Network):
         self.ups = nn.ModuleList(Convolution(b, a, 3, periodic=periodic) for a, b in pairwise(widths))
         self.norm = _norm(widths[0])
         self.tail = Convolution(widths[0], out_channels, 3, periodic=periodic)
+
+    @property
+    def last_weight(self) -> nn.Parameter:
+        return self.tail.weight
 
     def forward(self, z: Float[Tensor, "b l *sl"]) -> Float[Tensor, "b c *s"]:
         x = _through(self.middle, self.head(channels_last(z)))

@@ -17,7 +17,8 @@ from autocast.data.sampler import EpochSampler
 from autocast.errors import CheckpointError, ConfigError
 from autocast.generative.noise import Noise
 from autocast.losses.annealing import Progress
-from autocast.losses.objective import WEIGHT
+from autocast.training.adversaries import KEY as ADVERSARIES
+from autocast.training.adversaries import Adversaries, HasAdversaries, check_adversaries
 from autocast.training.budget import Budget
 from autocast.training.curriculum import Curriculum
 from autocast.training.optimizers import Length, count_total_steps, parameter_groups, refresh_rates
@@ -77,6 +78,8 @@ class TrainingModule(L.LightningModule):
             a generative model is sampled for them.
     """
 
+    is_sharded = False
+
     def __init__(  # noqa: PLR0913
         self,
         model: nn.Module,
@@ -107,6 +110,8 @@ class TrainingModule(L.LightningModule):
         self.planned_steps = math.inf
         """Optimiser steps of the whole run by the limits of epochs and steps, known once it starts."""
         self._n_rows_before = 0
+        self._adversaries = Adversaries([])
+        self._adversary_states: list[dict[str, Any]] | None = None
 
     def setup(self, stage: str) -> None:  # noqa: ARG002
         """Takes over two limits that Lightning (2.6) misapplies.
@@ -128,11 +133,19 @@ class TrainingModule(L.LightningModule):
         self.planned_steps = min(count_total_steps(self.trainer), self.max_steps)
         optimizer = self.make_optimizer(groups)
         self._check_clipping(optimizer)
+        self._set_up_adversaries()
         self._rates = [group["lr"] for group in optimizer.param_groups]
         if self.make_scheduler is None:
             return optimizer
         scheduler = self.make_scheduler(optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _set_up_adversaries(self) -> None:
+        found = self.model.adversaries if isinstance(self.model, HasAdversaries) else []
+        check_adversaries(str(self.trainer.precision), found, is_sharded=self.is_sharded)
+        self._adversaries = Adversaries(found)
+        if self._adversary_states is not None:
+            self._adversaries.restore(self._adversary_states)
 
     def _check_clipping(self, optimizer: Optimizer) -> None:
         """Gradients in half precision are unscaled within a fused step, too late to be clipped."""
@@ -189,9 +202,22 @@ class TrainingModule(L.LightningModule):
             batch = self.augment(batch, Noise([(self.seed, AUGMENTATION, step, row) for row in rows]))
         if isinstance(self.model, Anneals):
             self.model.advance(self._progress(step))
-        terms = self.model.loss(batch, Noise([(self.seed, TRAINING, step, row) for row in rows]))
+        terms = self._losses(batch, Noise([(self.seed, TRAINING, step, row) for row in rows]))
         told = {_logged_name("train", name): value.detach() for name, value in terms.items()}
         return {"loss": terms["loss"], "step": step, "terms": told}
+
+    def _losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """The model's, and what its adversaries learn from it."""
+        if not isinstance(self.model, HasAdversaries):
+            return self.model.loss(batch, noise)
+        terms, coded = self.model.contest(batch, noise)
+        return terms | self.model.teach(coded, 1 / self.trainer.accumulate_grad_batches)
+
+    def optimizer_step(self, *args: Any, **options: Any) -> None:
+        """Adversaries make theirs after the model's, at a rate with the same schedule."""
+        super().optimizer_step(*args, **options)
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"] / self._rates[0]
+        self._adversaries.step(rate, self.trainer.gradient_clip_val)
 
     def _progress(self, step: int) -> Progress:
         n_batches = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
@@ -221,9 +247,12 @@ class TrainingModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["autocast"] = {**self.record, "total_steps": self.planned_steps}
+        if states := self._adversaries.state():
+            checkpoint[ADVERSARIES] = states
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises CheckpointError where the optimiser had other groups of parameters."""
+        self._adversary_states = checkpoint.get(ADVERSARIES, [])
         ours = len(parameter_groups(self.model))
         theirs = {len(state["param_groups"]) for state in checkpoint.get("optimizer_states", [])}
         if theirs - {ours}:
@@ -266,4 +295,4 @@ class TrainingModule(L.LightningModule):
 def _logged_name(split: str, term: str) -> str:
     if term == "loss":
         return "train/loss" if split == "train" else "val/objective"
-    return f"{split}/{term}" if term.startswith(WEIGHT) else f"{split}/loss/{term}"
+    return f"{split}/{term}" if "/" in term else f"{split}/loss/{term}"

@@ -131,6 +131,8 @@ class ShardedStrategy(ModelParallelStrategy):
 class ShardedModule(TrainingModule):
     """Shards its model before it is trained."""
 
+    is_sharded = True
+
     def configure_model(self) -> None:
         mesh: Any = self.device_mesh
         if not isinstance(self.model, FSDPModule):

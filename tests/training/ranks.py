@@ -19,9 +19,15 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from autocast.assembly import assemble_autoencoder, assemble_emulator
 from autocast.autoencoders.bottlenecks import IdentityBottleneck
 from autocast.autoencoders.deep_compression import DeepCompressionEncoder
+from autocast.autoencoders.gaussian import GaussianBottleneck
 from autocast.autoencoders.identity import IdentityEncoder
 from autocast.data.datamodule import FieldDataModule
 from autocast.generative.samplers import Euler
+from autocast.losses.adversarial import Adversarial
+from autocast.losses.annealing import Delayed, Linear
+from autocast.losses.objective import Objective
+from autocast.losses.terms import KL, SquaredError
+from autocast.nn.patchgan import PatchDiscriminator
 from autocast.nn.unet import UNet
 from autocast.processors.direct import Direct
 from autocast.processors.ensemble import Ensemble
@@ -107,11 +113,20 @@ def assemble(name: str, datamodule: FieldDataModule) -> Any:
     parts: dict[str, Any] = {"spec": datamodule.spec, "normaliser": datamodule.normaliser}
     if name == "ae":
         return assemble_autoencoder(DC, functools.partial(IdentityBottleneck, noise=0.1), **parts)
+    if name == "gan":
+        return assemble_autoencoder(DC, GaussianBottleneck, objective=adversarial_objective(), **parts)
     processor, encoder, frozen = MODELS[name]
     steps = {"n_steps_input": 3, "n_steps_output": 2}
     model = assemble_emulator(encoder, IdentityBottleneck, processor, **parts, **steps, frozen=frozen)
     model.fit_latents(iter(datamodule.train_dataloader()))
     return model
+
+
+def adversarial_objective() -> Objective:
+    """The discriminator begins with the fourth step."""
+    patch = functools.partial(PatchDiscriminator, n_layers=1, base_channels=4, norm="group")
+    terms = {"mse": SquaredError(), "kl": KL(), "adversarial": Adversarial(patch, r1=0.1, learning_rate=1e-3)}
+    return Objective(terms, {"mse": 1.0, "kl": Linear(1e-3, 6), "adversarial": Delayed(0.5, 3)})
 
 
 class Slowly(Callback):
@@ -176,7 +191,7 @@ def diverge(data: Path, run_dir: Path) -> None:
 
 
 def main(data: Path, runs: Path) -> None:
-    for name in MODELS:
+    for name in (*MODELS, "gan"):
         samples = {"samples": Samples(draw, every_n_epochs=2)}
         loggers = {"wandb": WandbLogger(mode="offline", save_dir=runs / name)} if name == "direct" else {}
         train(name, data, runs / name, n_ranks=2, callbacks=samples, loggers=loggers)

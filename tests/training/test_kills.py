@@ -22,7 +22,15 @@ from autocast.training.checkpoints import AtomicCheckpointIO
 pytestmark = pytest.mark.e2e
 
 PROGRAM = Path(__file__).with_name("ranks.py")
-STATES = {"state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "loops"}
+STATES = {
+    "state_dict",
+    "current_model_state",
+    "averaging_state",
+    "optimizer_states",
+    "adversaries",
+    "lr_schedulers",
+    "loops",
+}
 SEED, N_BATCHES = 3, 18
 
 
@@ -134,8 +142,8 @@ def assert_same(toy: Any, run_dir: Path, undisturbed: Path) -> None:
 
 CASES = [
     pytest.param(name, workers, accumulate, marks=() if (name, workers, accumulate) in FAST else pytest.mark.slow)
-    for FAST in [{("ae", 0, 1), ("flow_matching", 2, 2)}]
-    for name in ("ae", "direct", "ensemble", "flow_matching")
+    for FAST in [{("gan", 0, 1), ("flow_matching", 2, 2)}]
+    for name in ("ae", "gan", "direct", "ensemble", "flow_matching")
     for workers in (0, 2)
     for accumulate in (1, 2)
 ]

@@ -13,7 +13,7 @@ import torch
 pytestmark = pytest.mark.e2e
 
 PROGRAM = Path(__file__).with_name("ranks.py")
-MODELS = ("direct", "ensemble", "flow_matching")
+MODELS = ("direct", "ensemble", "flow_matching", "gan")
 
 
 @pytest.fixture(scope="module")

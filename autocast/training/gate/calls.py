@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from autocast.losses.objective import Objective
+
 Watch = Callable[[str, int, Any], Any]
 """Gets the module's name, the depth of the call (0 is called by no other module) and its output; what it returns
 replaces the output, unless it is None."""
@@ -15,8 +17,9 @@ replaces the output, unless it is None."""
 
 @contextmanager
 def watched(network: nn.Module, watch: Watch) -> Iterator[None]:
-    """Inside, `watch` hears of every call of a module of `network` when it ends."""
+    """Inside, `watch` hears of every call of a module of `network` when it ends; not of what an objective calls."""
     open_calls: list[str] = []
+    judges = [module for module in network.modules() if isinstance(module, Objective)]
 
     def enter(name: str) -> Callable[..., None]:
         return lambda module, arguments: open_calls.append(name)  # noqa: ARG005
@@ -24,7 +27,8 @@ def watched(network: nn.Module, watch: Watch) -> Iterator[None]:
     def leave(name: str) -> Callable[..., Any]:
         def hook(module: nn.Module, arguments: Any, output: Any) -> Any:  # noqa: ARG001
             open_calls.pop()
-            return watch(name, len(open_calls), output)
+            is_judged = any(judge.is_measuring for judge in judges)
+            return None if is_judged else watch(name, len(open_calls), output)
 
         return hook
 
