@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from autocast.assembly import load_weights, read_checkpoint
 from autocast.errors import CheckpointError, ConfigError
 
+JUDGES = ("objective",)
+"""What is no part of the model in use."""
 HOW = "Name with init.rename, init.leave and init.fresh what is called differently, left out or new."
 
 
@@ -59,6 +61,9 @@ class WeightNames:
 def init_weights(model: nn.Module, file: Path, names: WeightNames = WeightNames()) -> None:
     """Puts the (averaged) weights of a checkpoint into a model that may differ from its own as `names` says.
 
+    An objective's own weights, those of a discriminator, are taken over if they are the same ones, else left alone: the
+    model is trained for something else then.
+
     Raises:
         CheckpointError: A weight is missing, left over or of another shape, or a name names nothing.
     """
@@ -68,12 +73,22 @@ def init_weights(model: nn.Module, file: Path, names: WeightNames = WeightNames(
     wanted = model.state_dict()
     if problems := names.problems(found, wanted):
         raise CheckpointError(f"{file}: {'; '.join(problems)}.")
+    translated = names.translated(found)
     fresh = {name: value for name, value in wanted.items() if _is_below(name, names.fresh)}
-    taken = {prefix + name: value for name, value in {**names.translated(found), **fresh}.items()}
+    if not _agree(translated, wanted, JUDGES):
+        translated = {name: value for name, value in translated.items() if not _is_below(name, JUDGES)}
+        fresh |= {name: value for name, value in wanted.items() if _is_below(name, JUDGES)}
+    taken = {prefix + name: value for name, value in {**translated, **fresh}.items()}
     try:
         load_weights(model, {"state_dict": taken}, file)
     except CheckpointError as error:
         raise CheckpointError(f"{error} {HOW}") from None
+
+
+def _agree(found: dict[str, Tensor], wanted: dict[str, Tensor], below: Sequence[str]) -> bool:
+    """Whether the weights below some names are of the same names and shapes."""
+    shapes = [{name: x.shape for name, x in weights.items() if _is_below(name, below)} for weights in (found, wanted)]
+    return shapes[0] == shapes[1]
 
 
 def _is_below(name: str, names: Sequence[str]) -> bool:

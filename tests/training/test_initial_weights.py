@@ -45,6 +45,23 @@ def test_a_part_may_have_another_name_and_another_part_be_new(file):
     assert torch.equal(model["head"].weight, head)
 
 
+@pytest.mark.parametrize("size", [None, 4, 5])
+def test_weights_of_an_objective_are_taken_over_only_if_they_are_the_same(file, tmp_path, size):
+    checkpoint = torch.load(file, weights_only=True)
+    judge = nn.Linear(4, 1)
+    checkpoint["state_dict"] |= {f"model.objective.judge.{name}": value for name, value in judge.state_dict().items()}
+    torch.save(checkpoint, file)
+    parts = {} if size is None else {"objective": network(judge=nn.Linear(size, 1))}
+    model = network(trunk=nn.Linear(3, 4), head=nn.Linear(4, 2), **parts)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    init_weights(model, file)
+    after = model.state_dict()
+    assert torch.equal(after["trunk.weight"], saved(file, "trunk.weight"))
+    if size:
+        expected = judge.weight if size == 4 else before["objective.judge.weight"]
+        assert torch.equal(after["objective.judge.weight"], expected)
+
+
 def test_what_the_model_lacks_is_left_out_only_if_named(file):
     model = network(trunk=nn.Linear(3, 4))
     with pytest.raises(CheckpointError, match=r"head\.weight is not in the model.*init\.leave"):
