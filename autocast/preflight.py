@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autocast.data.headers import DatasetHeader, describe
+from autocast.data.headers import PICTURES, DatasetHeader, describe
 from autocast.data.latents_manifest import MANIFEST_FILE, check_latents, read_complete
-from autocast.errors import AutocastError, DataError
+from autocast.data.picture_sets import picture_size
+from autocast.errors import AutocastError
 from autocast.runs.build import build
 from autocast.runs.directory import TRAIN, RunDirectory, run_of_file
 from autocast.runs.own_keys import CUDA_GRAPHS
@@ -33,13 +34,18 @@ TRAINED_WITH = ("n_steps_input", "n_steps_output", "stride")
 """Settings of `datamodule` that a model was trained with and an evaluation keeps."""
 
 
-def data_digest(path: str) -> str:
-    """What tells a data set from others.
+def data_digest(datamodule: Mapping[str, Any]) -> str:
+    """What tells the data set of a section `datamodule` from others.
 
     Raises:
         DataError: There is none.
     """
-    return describe(path).digest
+    return _header_of(datamodule).digest
+
+
+def _header_of(datamodule: Mapping[str, Any]) -> DatasetHeader:
+    size, column = (datamodule.get(key) for key in ("size", "column"))  # an older config lacks them
+    return describe(datamodule["data_path"], size=picture_size(size), column=column)
 
 
 def preflight(
@@ -55,10 +61,11 @@ def preflight(
     """
     path = config["datamodule"]["data_path"]
     try:
-        header = describe(path)
-    except DataError as error:
+        header = _header_of(config["datamodule"])
+    except AutocastError as error:
         return [Problem("datamodule.data_path", str(error))], []
     problems = [*_missing_splits(header, request.command), *_idle_names(config, place), *_clashes(config)]
+    problems += _nothing_to_forecast(config, place)
     if request.command != "cache-latents":  # frames are encoded one by one
         problems += _short_trajectories(header, config)
     section = (eval_config or config)["eval"] if request.command == "eval" or eval_config is not None else {}
@@ -126,7 +133,15 @@ def _short_trajectories(header: DatasetHeader, config: Mapping[str, Any]) -> Ite
         span = (data["n_steps_input"] + n_windows * data["n_steps_output"] - 1) * data["stride"] + 1
         if 0 < split.n_steps < span:
             message = f"windows span {span} frames, but {header.path}, {name}, has trajectories of {split.n_steps}"
+            if header.layout == PICTURES:
+                message = f"windows span {span} frames, and a picture is one. Give datamodule=images, for n_steps_output=0"
             yield Problem(f"{keys}, training.n_windows" if n_windows > 1 else keys, message)
+
+
+def _nothing_to_forecast(config: Mapping[str, Any], place: Place) -> Iterator[Problem]:
+    if place.kind in ("epd", "processor") and config["datamodule"]["n_steps_output"] < 1:
+        message = "an emulator forecasts at least one step. Pictures have one alone: train an autoencoder of them"
+        yield Problem(f"datamodule.n_steps_output={config['datamodule']['n_steps_output']}", message)
 
 
 def _misfits(config: Mapping[str, Any], spec: FieldSpec, place: Place) -> Iterator[Problem]:

@@ -136,6 +136,8 @@ def open_data(job: Job) -> FieldDataModule:
     known = job.recorded("data_digest")
     if known not in (None, datamodule.digest):
         job.console.note(f"{datamodule.header.path}: not the data that this run was started with (another digest)")
+    for note in datamodule.notes:
+        job.console.note(note)
     job.record(data_digest=datamodule.digest, spec=datamodule.spec.to_dict())
     return datamodule
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PERIODIC, WALL, OPEN = "periodic", "wall", "open"
+PICTURE_DIMS = ("row", "column")
+"""Axes of pictures: rows from the top, columns from the left."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class FieldSpec:
     @property
     def n_spatial_dims(self) -> int:
         return len(self.grid_shape)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether its fields are pictures, `(H, W)` and upright, and not planes of x and y."""
+        return self.dim_names == PICTURE_DIMS
 
     @property
     def periodic(self) -> tuple[bool, ...]:

@@ -51,7 +51,7 @@ def cached(config: dict[str, Any], **other: Any) -> None:
         checkpoint=config["autoencoder_checkpoint"],
         checkpoint_sha256=sha256(Path(config["autoencoder_checkpoint"])),
         data_path="waves",
-        data_digest=data_digest("waves"),
+        data_digest=data_digest({"data_path": "waves"}),
         dtype="float32",
         fields=spec,
         latents=dataclasses.replace(spec, grid_shape=(4, 6)),

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 import lightning.pytorch as L
+import numpy as np
 import torch
 
 from autocast.data.headers import DatasetHeader, describe
 from autocast.data.loader import BatchLoader, TrainLoader
-from autocast.data.normaliser import NORMALISATIONS, Normaliser, fit_normaliser
+from autocast.data.normaliser import MINMAX, NORMALISATIONS, Limits, Normaliser, fit_normaliser
+from autocast.data.picture_sets import picture_size
 from autocast.data.sampler import EpochSampler
 from autocast.data.splits import open_split
-from autocast.data.statistics import Statistics, scalar_statistics
+from autocast.data.statistics import Statistics, compute_statistics, scalar_statistics
 from autocast.data.stats_file import training_statistics
+from autocast.data.subsets import check_subset, draw_subset, subset_size
 from autocast.data.trajectories import Trajectories
 from autocast.data.windows import Steps, WindowDataset
 from autocast.errors import ConfigError, DataError
@@ -39,11 +42,11 @@ class FieldDataModule(L.LightningDataModule):
     Args:
         data_path: Directory of the data set.
         n_steps_input: Ti, the steps that a model is given.
-        n_steps_output: To, the steps that it forecasts at once.
+        n_steps_output: To, the steps that it forecasts at once; 0 for an autoencoder of single frames, such as pictures.
         batch_size: Windows in a global batch, that is of all ranks together.
         stride: Frames from one step of a window to the next.
         n_workers: Processes that read windows from disk. Splits in memory need none and get none.
-        normalisation: "zscore", "rms" or "none".
+        normalisation: "zscore", "rms", "minmax" (to -1 ... 1) or "none".
         augment: Makes the augmentation of training batches out of the data set's `FieldSpec`; see `augmentation`.
         seed: With the epoch it gives the order of the training windows.
         placement: Where the frames of a split are: on "disk", from which windows are read; in "ram"; on the "device",
@@ -51,6 +54,10 @@ class FieldDataModule(L.LightningDataModule):
         memory_limit: "auto" leaves a split of more GB (as float32) on disk.
         n_windows: Consecutive outputs that a model is compared with: training and validation batches have `n_windows *
             n_steps_output` output steps, those of "test" one output.
+        size: Height and width that pictures are resized to, or one number for both; None leaves them as they are.
+        column: Of lists of pictures, the one that is read; None is the target.
+        subset: So many training trajectories, or such a share of them, drawn with the seed; a smaller subset is part of
+            a larger one, and the other splits are the same for all.
     """
 
     batch_type: type[Batch] = Batch
@@ -70,20 +77,20 @@ class FieldDataModule(L.LightningDataModule):
         placement: str = "auto",
         memory_limit: float = 2.0,
         n_windows: int = 1,
+        size: int | Sequence[int] | None = None,
+        column: str | None = None,
+        subset: int | float | None = None,
     ):
         super().__init__()
-        _check_positive(
-            n_steps_input=n_steps_input,
-            n_steps_output=n_steps_output,
-            batch_size=batch_size,
-            stride=stride,
-            n_windows=n_windows,
-        )
+        _check_positive(n_steps_input=n_steps_input, batch_size=batch_size, stride=stride, n_windows=n_windows)
+        if n_steps_output < 0:
+            raise ConfigError(f"datamodule.n_steps_output={n_steps_output}: must be at least 0.")
+        check_subset(subset)
         if normalisation not in NORMALISATIONS:
             raise ConfigError(f"datamodule.normalisation={normalisation}: there are {', '.join(NORMALISATIONS)}.")
         if placement not in PLACEMENTS:
             raise ConfigError(f"datamodule.placement={placement}: there are {', '.join(PLACEMENTS)}.")
-        self.header: DatasetHeader = describe(data_path)
+        self.header: DatasetHeader = describe(data_path, size=picture_size(size), column=column)
         self.steps = Steps(n_steps_input, n_steps_output, stride, n_windows)
         self.batch_size = batch_size
         self.n_workers = n_workers
@@ -91,8 +98,10 @@ class FieldDataModule(L.LightningDataModule):
         self.seed = seed
         self.placement = placement
         self.memory_limit = memory_limit
+        self.subset = subset
         self._augment = augment
         self._splits: dict[str, Trajectories] = {}
+        self._whole_splits: dict[str, Trajectories] = {}
         self._windows: dict[str, WindowDataset] = {}
 
     @cached_property
@@ -111,13 +120,27 @@ class FieldDataModule(L.LightningDataModule):
     def n_steps_output(self) -> int:
         return self.steps.n_output
 
+    @property
+    def notes(self) -> list[str]:
+        """What a user may not expect of the data, without its being an error."""
+        notes = [f"data set {self.header.path}: {note}" for note in self.header.notes]
+        n = self.header.splits["train"].n_trajectories if "train" in self.header.splits else 0
+        if isinstance(self.subset, int) and self.subset > n > 0:
+            notes.append(f"datamodule.subset={self.subset}: there are {n} training trajectories, and all are used")
+        return notes
+
     @cached_property
     def statistics(self) -> Statistics:
-        return training_statistics(self.header, self.split("train"))
+        """Of the training split; of a subset they are computed, and no file is read or written."""
+        train, whole = self.split("train"), self.whole_split("train")
+        if train is not whole:
+            return compute_statistics(train)
+        return training_statistics(self.header, whole, with_range=self.normalisation == MINMAX)
 
     @cached_property
     def normaliser(self) -> Normaliser:
-        return fit_normaliser(self.normalisation, self.statistics.mean, self.statistics.std)
+        found = self.statistics
+        return fit_normaliser(self.normalisation, found.mean, found.std, limits=_limits(found.minimum, found.maximum))
 
     @cached_property
     def scalar_normaliser(self) -> Normaliser | None:
@@ -128,7 +151,9 @@ class FieldDataModule(L.LightningDataModule):
     def constant_normaliser(self) -> Normaliser | None:
         if not self.spec.n_constant_fields:
             return None
-        return fit_normaliser(self.normalisation, self.statistics.constant_mean, self.statistics.constant_std)
+        found = self.statistics
+        limits = _limits(found.constant_minimum, found.constant_maximum)
+        return fit_normaliser(self.normalisation, found.constant_mean, found.constant_std, limits=limits)
 
     @cached_property
     def augmentation(self) -> Augmentation | None:
@@ -136,10 +161,17 @@ class FieldDataModule(L.LightningDataModule):
         return None if self._augment is None else self._augment(self.spec)
 
     def split(self, name: str) -> Trajectories:
-        """Whole trajectories of "train", "valid" or "test"."""
+        """Whole trajectories of "train", "valid" or "test"; those of the subset, of "train"."""
         if name not in self._splits:
-            self._splits[name] = open_split(self.header.path, name)
+            whole = self.whole_split(name)
+            self._splits[name] = draw_subset(whole, self.subset, self.seed) if name == "train" else whole
         return self._splits[name]
+
+    def whole_split(self, name: str) -> Trajectories:
+        """All trajectories of a split, also those that a subset leaves out."""
+        if name not in self._whole_splits:
+            self._whole_splits[name] = open_split(self.header, name)
+        return self._whole_splits[name]
 
     def windows(self, split: str) -> WindowDataset:
         if split not in self._windows:
@@ -221,6 +253,10 @@ class FieldDataModule(L.LightningDataModule):
 def _memory_of(device: torch.device) -> int:
     """Bytes that a GPU has free; other devices have none of their own."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+
+
+def _limits(minimum: np.ndarray | None, maximum: np.ndarray | None) -> Limits | None:
+    return None if minimum is None or maximum is None else (minimum, maximum)
 
 
 def _check_positive(**values: int) -> None:

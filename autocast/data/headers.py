@@ -15,19 +15,21 @@ import h5py
 import yaml
 
 from autocast.data import latents_manifest
+from autocast.data.picture_sets import PictureSet, find_pictures, name_within, survey
 from autocast.data.torch_archive import read_tensor_headers
 from autocast.data.well_header import WellHeader, naming_file, open_for_reading, read_well_header
 from autocast.errors import DataError
 from autocast.types import OPEN, FieldSpec
 
 SPLITS = ("train", "valid", "test")
-WELL, TORCH, LATENTS = "well", "torch", "latents"
+WELL, TORCH, LATENTS, PICTURES = "well", "torch", "latents", "pictures"
 MANIFEST_FILE = "manifest.json"
 PENDING_DIR = ".simulation"
 """Holds the partial files of a data set that is being simulated; gone when it is complete."""
 TORCH_FILES = ("data.pt", "data.h5")
 TORCH_STATS_FILE = "stats.yml"
-LAYOUTS = "data/{train,valid,test}/*.hdf5 (The Well) or {train,valid,test}/data.pt (data.h5)"
+STATS_FILE = "stats.yaml"
+LAYOUTS = "data/{train,valid,test}/*.hdf5 (The Well), {train,valid,test}/data.pt (data.h5), or pictures"
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,18 @@ class DatasetHeader:
 
     path: Path
     layout: str
-    """"well" or "torch"; of a cache of encoded frames "latents"."""
+    """"well", "torch" or "pictures"; of a cache of encoded frames "latents"."""
     spec: FieldSpec | None
     """None for a `.pt` file that only torch can read."""
     splits: dict[str, SplitHeader]
     manifest: dict[str, Any] | None
     """Of a simulated data set, as long as its files are those that the manifest names."""
     digest: str
+    """Of pictures, of their files alone: not of the size or the column that is read."""
+    stats_file: str = STATS_FILE
+    """Where statistics of the training split are kept, in `path`."""
+    notes: tuple[str, ...] = ()
+    """What is not as it lies on disk, without being an error."""
 
     def to_dict(self) -> dict[str, Any]:
         splits = {
@@ -63,8 +70,17 @@ class DatasetHeader:
         return {"path": str(self.path), "layout": self.layout, "spec": spec, "splits": splits, "digest": self.digest}
 
 
-def describe(path: str | Path) -> DatasetHeader:
-    """The header of the data set in directory `path`. Raises `DataError` where it cannot be used."""
+def describe(path: str | Path, *, size: tuple[int, int] | None = None, column: str | None = None) -> DatasetHeader:
+    """The header of a data set.
+
+    Args:
+        path: Its directory.
+        size: Height and width that pictures are resized to; fields have their grid.
+        column: Of lists of pictures, the one that is read.
+
+    Raises:
+        DataError: The data set cannot be used, or not so.
+    """
     path = Path(path)
     if not path.is_dir():
         raise DataError(f"data set {path}: there is no such directory. Expected {LAYOUTS} in it.")
@@ -72,14 +88,36 @@ def describe(path: str | Path) -> DatasetHeader:
         raise DataError(
             f"data set {path}: its simulation is not complete. Run the same 'autocast data simulate' again."
         )
+    if fields := _describe_fields(path):
+        _check_pictures_only(fields, size, column)
+        return fields
+    if pictures := find_pictures(path, column):
+        return _describe_pictures(pictures, size, column)
+    found = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
+    raise DataError(f"data set {path}: found {found}; expected {LAYOUTS}.")
+
+
+def _describe_fields(path: Path) -> DatasetHeader | None:
     if well := {split: files for split in SPLITS if (files := well_files(path, split))}:
         return _describe_well(path, well)
     if torch := {split: file for split in SPLITS if (file := torch_file(path, split))}:
         return _describe_torch(path, torch)
-    if latents := latents_manifest.read_complete(path):
-        return _describe_latents(latents)
-    found = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
-    raise DataError(f"data set {path}: found {found}; expected {LAYOUTS}.")
+    latents = latents_manifest.read_complete(path)
+    return _describe_latents(latents) if latents else None
+
+
+def _check_pictures_only(fields: DatasetHeader, size: tuple[int, int] | None, column: str | None) -> None:
+    grid = fields.spec.grid_shape if fields.spec else None
+    if size is not None and size != grid:
+        found = f"its fields have the grid {list(grid)}" if grid else "it holds fields"
+        raise DataError(
+            f"datamodule.size={list(size)}: only pictures are resized; data set {fields.path}: {found}. Leave it null."
+        )
+    if column is not None:
+        raise DataError(
+            f"datamodule.column={column}: chooses among the columns of lists of pictures, and data set {fields.path} "
+            "has fields. Leave it null."
+        )
 
 
 def well_files(path: Path, split: str) -> tuple[Path, ...]:
@@ -154,6 +192,37 @@ def _describe_latents(manifest: latents_manifest.LatentsManifest) -> DatasetHead
         for split, lengths in manifest.splits.items()
     }
     return DatasetHeader(manifest.directory, LATENTS, manifest.latents, splits, None, manifest.digest)
+
+
+def _describe_pictures(
+    pictures: PictureSet, size: tuple[int, int] | None, column: str | None
+) -> DatasetHeader:
+    path, found = pictures.path, survey(pictures, size)
+    sizes = {file: file.stat().st_size for file in {*pictures.files, *pictures.others}}
+    splits = {
+        split: SplitHeader(
+            n_trajectories=len(entries),
+            n_steps=1,
+            files=tuple(entry.file for entry in entries),
+            n_bytes=sum(sizes[entry.file] for entry in entries),
+        )
+        for split, entries in pictures.splits.items()
+    }
+    facts = {
+        "sizes": {name_within(path, file): n_bytes for file, n_bytes in sizes.items()},
+        "splits": {split: [entry.key for entry in entries] for split, entries in pictures.splits.items()},
+    }
+    shown = ["x".join(map(str, found.shape))] if found.n_resized else []
+    return DatasetHeader(
+        path=path,
+        layout=PICTURES,
+        spec=found.spec(path.absolute().name),
+        splits=splits,
+        manifest=None,
+        digest=sha256_of(facts),
+        stats_file="_".join(["stats", *([column] if column else []), *shown]) + ".yaml",
+        notes=found.notes,
+    )
 
 
 def _header(

@@ -71,6 +71,8 @@ class DatasetReport:
     statistics: str
     """Where the statistics used in training come from."""
     findings: list[Finding] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+    """What is read otherwise than it lies on disk, or drawn."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; a number that is not finite is None."""
@@ -86,7 +88,7 @@ def inspect_dataset(path: str | Path, *, progress: Progress | None = None) -> Da
         progress: Told how many trajectories were looked at, and how many there are.
     """
     header = describe(path)
-    splits = {split: open_split(path, split) for split in header.splits}
+    splits = {split: open_split(header, split) for split in header.splits}
     scans = {split: _Scan(trajectories, split) for split, trajectories in splits.items()}
     n_total, n_done = sum(t.n_trajectories for t in splits.values()), 0
     for scan in scans.values():
@@ -109,6 +111,7 @@ def inspect_dataset(path: str | Path, *, progress: Progress | None = None) -> Da
             *_check_splits(scans),
             *stats_findings,
         ],
+        notes=header.notes,
     )
 
 

@@ -17,6 +17,10 @@ from autocast.errors import DataError
 from autocast.types import Batch, FieldSpec, LatentBatch
 
 
+OF_FIELDS = {"normalisation": "zscore", "size": None, "column": None}
+"""Settings that say how fields are read, with what they are for latents."""
+
+
 class LatentDataModule(FieldDataModule):
     """Batches of windows of latents, with the windows, the order and the options of the fields' data module.
 
@@ -28,7 +32,8 @@ class LatentDataModule(FieldDataModule):
         checkpoint_sha256: Of the autoencoder that the latents are to be used with.
         data_digest: Of the data set that they are to be used for.
         augment: That of the fields.
-        settings: Those of `FieldDataModule`; latents are always z-scored, whatever `normalisation` fields have.
+        settings: Those of `FieldDataModule`; latents are always z-scored, whatever `normalisation` fields have,
+            and were encoded from pictures of whatever size.
 
     Raises:
         CheckpointError: The cache is of another encoder.
@@ -48,7 +53,7 @@ class LatentDataModule(FieldDataModule):
     ):
         self.manifest = _open(data_path)
         check_latents(self.manifest, checkpoint_sha256=checkpoint_sha256, data_digest=data_digest)
-        super().__init__(data_path, augment=augment, **(settings | {"normalisation": "zscore"}))
+        super().__init__(data_path, augment=augment, **(settings | OF_FIELDS))
 
     @cached_property
     def augmentation(self) -> Augmentation | None:

@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 from autocast.errors import ConfigError
 
-NORMALISATIONS = ("zscore", "rms", "none")
+MINMAX = "minmax"
+NORMALISATIONS = ("zscore", "rms", MINMAX, "none")
+Limits = tuple[np.ndarray, np.ndarray]
+"""Smallest and largest value of each channel: `(C,)` each."""
 
 
 class Normaliser(nn.Module):
@@ -36,14 +39,26 @@ class Normaliser(nn.Module):
         return torch.addcmul(self.mean, x, self.std)
 
 
-def fit_normaliser(normalisation: str, mean: np.ndarray, std: np.ndarray) -> Normaliser:
-    """By "zscore", by "rms" (no shift, so that zero stays zero) or by nothing ("none")."""
+def fit_normaliser(
+    normalisation: str, mean: np.ndarray, std: np.ndarray, *, limits: Limits | None = None
+) -> Normaliser:
+    """By "zscore", by "rms" (no shift, so that zero stays zero), by "minmax" (to -1 ... 1) or by nothing ("none").
+
+    Args:
+        normalisation: One of `NORMALISATIONS`.
+        mean: Of each channel, `(C,)`.
+        std: Likewise.
+        limits: What "minmax" is fitted to.
+    """
     mean_, std_ = torch.from_numpy(np.asarray(mean)), torch.from_numpy(np.asarray(std))
     match normalisation:
         case "zscore":
             return Normaliser(mean_, std_)
         case "rms":
             return Normaliser(torch.zeros_like(mean_), (mean_.square() + std_.square()).sqrt())
+        case "minmax" if limits is not None:
+            low, high = (torch.from_numpy(np.asarray(limit)) for limit in limits)
+            return Normaliser((low + high) / 2, (high - low) / 2)
         case "none":
             return Normaliser.identity(len(mean_))
     raise ConfigError(f"normalisation={normalisation}: no such normalisation. There are: {', '.join(NORMALISATIONS)}.")

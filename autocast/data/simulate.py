@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autocast.data.headers import MANIFEST_FILE, PENDING_DIR, SPLITS, sha256_of
+from autocast.data.headers import MANIFEST_FILE, PENDING_DIR, SPLITS, STATS_FILE, sha256_of
 from autocast.data.manifest import check_same, file_entry, make_plan, versions, write_json
 from autocast.data.statistics import compute_statistics
-from autocast.data.stats_file import STATS_FILE, write_statistics
+from autocast.data.stats_file import write_statistics
 from autocast.data.well import open_well_file
 from autocast.data.well_writer import WellWriter, create_well_file
 from autocast.errors import DataError

@@ -1,4 +1,5 @@
-"""Mean, deviation and root mean square of every channel of a split, and of its change from frame to frame.
+"""Mean, deviation, root mean square and range of every channel of a split, and the first three of its change from
+frame to frame.
 
 Sums are streamed in float64, block by block, and pooled by the moments of a mixture, so memory does not grow with the
 data. Trajectories are summed in threads and pooled in their order, so the result is the same for any number of them.
@@ -24,11 +25,12 @@ MAX_THREADS = 8
 
 
 class Moments:
-    """Mean and population variance per channel of a stream of `(..., C)` blocks."""
+    """Mean, population variance and range per channel of a stream of `(..., C)` blocks."""
 
     def __init__(self, n_channels: int):
         self.n = 0
         self.mean = np.zeros(n_channels)
+        self.minimum, self.maximum = np.full(n_channels, np.inf), np.full(n_channels, -np.inf)
         self._m2 = np.zeros(n_channels)
 
     def add(self, block: np.ndarray) -> None:
@@ -37,6 +39,7 @@ class Moments:
         for channel in range(len(self.mean)):
             values = block[..., channel].astype(np.float64).ravel()
             new.mean[channel] = values.mean()
+            new.minimum[channel], new.maximum[channel] = values.min(), values.max()
             values -= new.mean[channel]
             new._m2[channel] = np.square(values, out=values).sum()
         self.pool(new)
@@ -48,6 +51,8 @@ class Moments:
         delta, n = other.mean - self.mean, self.n + other.n
         self.mean += delta * other.n / n
         self._m2 += other._m2 + delta**2 * self.n * other.n / n
+        self.minimum = np.minimum(self.minimum, other.minimum)
+        self.maximum = np.maximum(self.maximum, other.maximum)
         self.n = n
 
     @property
@@ -72,7 +77,16 @@ class Statistics:
     constant_mean: np.ndarray
     constant_std: np.ndarray
     constant_rms: np.ndarray
+    minimum: np.ndarray | None = None
+    """None where a file of another tool does not say."""
+    maximum: np.ndarray | None = None
+    constant_minimum: np.ndarray | None = None
+    constant_maximum: np.ndarray | None = None
     source: str = "computed from the training split"
+
+    @property
+    def has_range(self) -> bool:
+        return self.minimum is not None and self.constant_minimum is not None
 
     def to_dict(self) -> dict[str, Any]:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -101,6 +115,10 @@ def compute_statistics(trajectories: Trajectories, *, progress: Callable[[int, i
         constant_mean=constants.mean,
         constant_std=constants.std,
         constant_rms=constants.rms,
+        minimum=values.minimum,
+        maximum=values.maximum,
+        constant_minimum=constants.minimum,
+        constant_maximum=constants.maximum,
     )
 
 

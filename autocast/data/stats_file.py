@@ -1,9 +1,10 @@
 """The Well's `stats.yaml`: what is read from it, when it is written, and what is done where it does not fit.
 
 It holds `mean, std, rms, mean_delta, std_delta, rms_delta`, each a mapping of stored field to a number (a list for a
-vector, nested lists for a tensor) with five significant digits. What is used: the file if it fits the data set, so that
+vector, nested lists for a tensor) with five significant digits, and `min` and `max` likewise where we wrote it. What is used: the file if it fits the data set, so that
 every tool normalises alike; otherwise what is computed, which is written beside the data if there is no file yet. A
-file of someone else's is never overwritten.
+file of someone else's is never overwritten. Pictures come and go more easily than simulations: of them the file says by
+their digest which ones it is of, and for others it is written anew.
 """
 
 from __future__ import annotations
@@ -16,43 +17,54 @@ from typing import Any
 import numpy as np
 import yaml
 
-from autocast.data.headers import TORCH, TORCH_STATS_FILE, DatasetHeader, read_torch_stats
+from autocast.data.headers import PICTURES, TORCH, TORCH_STATS_FILE, DatasetHeader, read_torch_stats
 from autocast.data.statistics import Statistics, compute_statistics
 from autocast.data.trajectories import Trajectories
 from autocast.errors import DataError
 
-STATS_FILE = "stats.yaml"
 QUANTITIES = ("mean", "std", "rms", "mean_delta", "std_delta", "rms_delta")
+RANGE = {"min": "minimum", "max": "maximum"}
+DIGEST = "data_digest"
 Fields = tuple[tuple[str, int], ...]
 """Names and tensor orders."""
 
 
-def training_statistics(header: DatasetHeader, train: Trajectories) -> Statistics:
+def training_statistics(header: DatasetHeader, train: Trajectories, *, with_range: bool = False) -> Statistics:
     """The data set's own statistics where they fit, else computed ones; `source` says which.
 
     Computed ones have the digits of the file, so that a run is the same whether it finds the file, writes it or cannot.
+
+    Args:
+        header: Of the data set.
+        train: Its training split, whole.
+        with_range: Minimum and maximum are needed, which files of other tools lack.
     """
     found, why = stored_statistics(header, train)
-    if found is not None:
+    if found is not None and (found.has_range or not with_range):
         return found
+    if found is not None:
+        why = f"{found.source} has no min and max"
     computed = as_stored(compute_statistics(train), train)
     if why:
         return dataclasses.replace(computed, source=f"computed, because {why}")
     try:
-        write_statistics(header.path / STATS_FILE, computed, train)
+        digest = header.digest if header.layout == PICTURES else None
+        write_statistics(header.path / header.stats_file, computed, train, digest=digest)
     except OSError as error:
         return dataclasses.replace(computed, source=f"computed, kept in memory ({error.strerror or error})")
-    return dataclasses.replace(computed, source=f"computed, written to {STATS_FILE}")
+    return dataclasses.replace(computed, source=f"computed, written to {header.stats_file}")
 
 
 def stored_statistics(header: DatasetHeader, train: Trajectories) -> tuple[Statistics | None, str]:
     """Statistics out of the data set's file, or None and why that does not fit ("" where there is no file)."""
-    file, content = header.path / STATS_FILE, {}
+    file, content = header.path / header.stats_file, {}
     if header.layout == TORCH and (header.path / TORCH_STATS_FILE).is_file():
         file, content = header.path / TORCH_STATS_FILE, read_torch_stats(header.path).get("stats", {})
     elif file.is_file():
         content = read_stats_file(file)
     else:
+        return None, ""
+    if header.layout == PICTURES and content.get(DIGEST) != header.digest:
         return None, ""
     return parse_statistics(content, train, source=file.name)
 
@@ -76,7 +88,8 @@ def read_stats_file(file: Path) -> dict[str, Any]:
 def parse_statistics(
     content: dict[str, Any], trajectories: Trajectories, *, source: str
 ) -> tuple[Statistics | None, str]:
-    """Statistics out of a file's mappings, or None and what is wrong with them. A missing rms follows from the rest."""
+    """Statistics out of a file's mappings, or None and what is wrong with them. A missing rms follows from the rest,
+    and a range may be missing."""
     d = trajectories.spec.n_spatial_dims
     varying, constant = _divide(trajectories)
     found: dict[str, np.ndarray] = {}
@@ -91,14 +104,21 @@ def parse_statistics(
     for prefix, suffix in (("", ""), ("", "_delta"), ("constant_", "")):
         mean, std = found[f"{prefix}mean{suffix}"], found[f"{prefix}std{suffix}"]
         found[f"{prefix}rms{suffix}"] = np.sqrt(mean**2 + std**2)
+    for quantity, name in RANGE.items():
+        for prefix, fields in (("", varying), ("constant_", constant)):
+            values, _ = _channels(content, quantity, fields, d)
+            if values is not None:
+                found[prefix + name] = values
     return Statistics(**found, source=source), ""
 
 
-def write_statistics(file: Path, statistics: Statistics, trajectories: Trajectories) -> None:
-    """The Well's file, replaced whole or not at all."""
+def write_statistics(
+    file: Path, statistics: Statistics, trajectories: Trajectories, *, digest: str | None = None
+) -> None:
+    """The Well's file, replaced whole or not at all; with a `digest` it says which data it is of."""
     partial = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        partial.write_text(stats_text(statistics, trajectories))
+        partial.write_text(stats_text(statistics, trajectories) + (f"{DIGEST}: {digest}\n" if digest else ""))
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
@@ -109,10 +129,11 @@ def stats_text(statistics: Statistics, trajectories: Trajectories) -> str:
     d = trajectories.spec.n_spatial_dims
     varying, constant = _divide(trajectories)
     lines = []
-    for quantity in QUANTITIES:
-        entries = _entries(getattr(statistics, quantity), varying, d)
+    for quantity in (*QUANTITIES, *(RANGE if statistics.has_range else ())):
+        name = RANGE.get(quantity, quantity)
+        entries = _entries(getattr(statistics, name), varying, d)
         if not quantity.endswith("_delta"):
-            entries |= _entries(getattr(statistics, f"constant_{quantity}"), constant, d)
+            entries |= _entries(getattr(statistics, f"constant_{name}"), constant, d)
         lines += [f"{quantity}:", *(f"  {yaml_key(name)}: {value}" for name, value in entries.items())]
     return "\n".join(lines) + "\n"
 

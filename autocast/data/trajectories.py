@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -54,6 +55,31 @@ class Trajectories(ABC):
                 f"frames {start}:{stop}:{stride} of trajectory {i}: there are {self.n_trajectories} trajectories, "
                 f"and {n_steps} frames in that one"
             )
+
+
+class SomeTrajectories(Trajectories):
+    """Those of a split that were chosen, in their order there."""
+
+    def __init__(self, whole: Trajectories, chosen: Sequence[int]):
+        self.whole = whole
+        self.chosen = tuple(chosen)
+        self.spec, self.field_orders = whole.spec, whole.field_orders
+        self.n_trajectories = len(self.chosen)
+
+    def n_steps(self, i: int) -> int:
+        return self.whole.n_steps(self.chosen[i])
+
+    def read(self, i: int, start: int, stop: int, stride: int = 1) -> np.ndarray:
+        return self.whole.read(self.chosen[i], start, stop, stride)
+
+    def scalars(self, i: int) -> np.ndarray:
+        return self.whole.scalars(self.chosen[i])
+
+    def constant_fields(self, i: int) -> np.ndarray | None:
+        return self.whole.constant_fields(self.chosen[i])
+
+    def name(self, i: int) -> str:
+        return self.whole.name(self.chosen[i])
 
 
 def check_finite(frames: np.ndarray, trajectories: Trajectories, i: int, start: int, stride: int = 1) -> None:

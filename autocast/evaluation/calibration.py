@@ -123,7 +123,7 @@ def check_validation(model: Forecasts, datamodule: EvaluationData, settings: Eva
     Raises:
         DataError: At some lead time of the test split there are fewer than two validation trajectories.
     """
-    valid, test = (TestTrajectories(datamodule.split(name), model.n_steps_input, settings.n_steps, model.stride)
+    valid, test = (TestTrajectories.of(model, datamodule.split(name), settings.n_steps)
                    for name in (VALID, "test"))  # fmt: skip
     n = valid.trajectories.n_trajectories
     if n < 2:

@@ -170,7 +170,7 @@ def measure_model(
         ConfigError: Forecasts are to be compiled, and there is no compiler.
         DataError: If there is no trajectory to forecast.
     """
-    source = TestTrajectories(test, model.n_steps_input, stride=model.stride)
+    source = TestTrajectories.of(model, test)
     n_steps = _rollout_length(model, source, settings, note)
     bench = _Bench(model, source, device, n_steps)
     flops = _count_flops(bench)

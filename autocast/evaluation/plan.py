@@ -125,7 +125,7 @@ def make_plan(
     """
     if model.reconstructs:
         settings = dataclasses.replace(settings, baselines=())
-    test = TestTrajectories(datamodule.split(split), model.n_steps_input, settings.n_steps, model.stride)
+    test = TestTrajectories.of(model, datamodule.split(split), settings.n_steps)
     lengths = test.lengths
     n_members = 1 if model.deterministic else settings.n_members
     max_rows = settings.max_rows or rows_per_call(model, test.opening, device, settings.memory_limit)

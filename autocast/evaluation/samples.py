@@ -13,6 +13,7 @@ from autocast.data.trajectories import Trajectories
 from autocast.evaluation.drawings import MOST_CHANNELS, file_name, save_png
 from autocast.evaluation.result import Example
 from autocast.evaluation.snapshots import draw_contact_sheet, draw_snapshot
+from autocast.evaluation.trajectory_batches import initial_steps
 from autocast.evaluation.videos import draw_dataset_video
 
 N_STEPS = 12
@@ -46,7 +47,7 @@ def draw_samples(model: Any, directory: Path, *, trajectories: Trajectories) -> 
         directory: Gets the pictures.
         trajectories: A split.
     """
-    n_input, stride = model.n_steps_input, model.stride
+    n_input, stride = initial_steps(model, trajectories), model.stride
     n_frames = min(n_input + N_STEPS, len(range(0, trajectories.n_steps(0), stride)))
     read = trajectories.read(0, 0, (n_frames - 1) * stride + 1, stride)
     frames, n_steps = torch.from_numpy(read)[None].to(model.normaliser.mean.device), n_frames - n_input

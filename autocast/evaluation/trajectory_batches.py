@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -38,6 +39,21 @@ class TrajectoryBatch:
         return self.truth.shape[1]
 
 
+class StartsFromFrames(Protocol):
+    """What of a model says how its rollouts start."""
+
+    n_steps_input: int
+    stride: int
+    reconstructs: bool
+
+
+def initial_steps(model: StartsFromFrames, trajectories: Trajectories) -> int:
+    """Frames that a rollout starts from and that are not scored: none of pictures, of which each is one frame, and which
+    are only reconstructed."""
+    are_pictures = all(trajectories.n_steps(i) == 1 for i in range(trajectories.n_trajectories))
+    return 0 if model.reconstructs and are_pictures else model.n_steps_input
+
+
 @dataclass(frozen=True)
 class TestTrajectories:
     """A split as rollouts see it: every trajectory starts at its first frames and is forecast once.
@@ -55,6 +71,11 @@ class TestTrajectories:
     n_steps_input: int
     n_steps: int | None = None
     stride: int = 1
+
+    @classmethod
+    def of(cls, model: StartsFromFrames, trajectories: Trajectories, n_steps: int | None = None) -> TestTrajectories:
+        """A split as rollouts of a model see it."""
+        return cls(trajectories, initial_steps(model, trajectories), n_steps, model.stride)
 
     @property
     def lengths(self) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from autocast.runs.request import SLURM, Request
 MANIFEST = "manifest.json"
 PREFERRED = ("float32", "bfloat16", "float16")
 """Of several caches that fit."""
-Digest = Callable[[str], str]
-"""The digest of the data set at a path; raises `DataError` where there is none."""
+Digest = Callable[[Mapping[str, Any]], str]
+"""The digest of the data set that a section `datamodule` names; raises `DataError` where there is none."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def set_latents(config: dict[str, Any], request: Request, digest_of: Digest) -> 
         return [Problem(LATENTS, "has its place in the run: ae/latents/<key>. Give --workdir DIR for another run.")], {}
     checkpoint = Parent.of(KEY, Path(config[KEY]), awaited=request.mode == SLURM)
     try:
-        digest = digest_of(config["datamodule"]["data_path"])
+        digest = digest_of(config["datamodule"])
     except DataError as error:
         return [Problem("datamodule.data_path", str(error))], {}
     found = _new(config, request, checkpoint, digest) if makes else _fitting(request, checkpoint, digest)

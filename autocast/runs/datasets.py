@@ -7,12 +7,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from autocast.picture_files import holds_pictures
 from autocast.runs.environment import datasets_dir
 from autocast.runs.problems import Problem, did_you_mean, nearest
 from autocast.runs.tree import ConfigTree
 
-GENERIC = "directory"
-"""The data module's settings for a data set that has none of its own."""
+GENERIC, IMAGES = "directory", "images"
+"""The data module's settings for fields, and for pictures, that have none of their own."""
 ANY_SIMULATOR = "reaction_diffusion"
 
 
@@ -29,7 +30,8 @@ def resolve_dataset(name: str, tree: ConfigTree) -> Dataset | Problem:
     directory = next((p for p in (Path(name).expanduser(), datasets_dir() / name) if p.is_dir()), None)
     if directory is not None:
         known = directory.absolute().name
-        return Dataset(directory, known if known in options else GENERIC)
+        alike = IMAGES if known not in options and holds_pictures(directory) else GENERIC
+        return Dataset(directory, known if known in options else alike)
     if name in options:
         return Dataset(None, name)
     return Problem(f"--dataset {name}", _not_there(name, tree))

@@ -37,6 +37,9 @@ FIXED_BY_THE_START = (
     "datamodule.n_steps_output",
     "datamodule.stride",
     "datamodule.normalisation",
+    "datamodule.size",
+    "datamodule.column",
+    "datamodule.subset",
 )
 """What a run that is continued cannot change; Lightning restores the optimiser as it was saved, whatever is typed."""
 

@@ -48,7 +48,7 @@ def cache_latents(
     check_trained(model, checkpoint)
     _check_fields(model, datamodule)
     encoder, device = model.autoencoder.encoder, model.normaliser.mean.device
-    splits = {name: datamodule.split(name) for name in datamodule.header.splits}
+    splits = {name: datamodule.whole_split(name) for name in datamodule.header.splits}
     plan = LatentsManifest(
         directory=directory,
         checkpoint=str(checkpoint.absolute()),

@@ -76,8 +76,8 @@ def check_cluster(sections: Sequence[Mapping], request: Request) -> tuple[list[P
     return [], [], []
 
 
-def digest(path: str) -> str:
-    return f"digest of {path}"
+def digest(datamodule: Mapping[str, Any]) -> str:
+    return f"digest of {datamodule['data_path']}"
 
 
 CHECKER = Checker(compose, reopen, preflight, lambda root: OmegaConf.create(DEFAULTS), check_cluster, digest)

@@ -1,0 +1,38 @@
+"""Which files of a directory are pictures, told by their names alone, so that a command line can ask."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
+LISTS = ("train.txt", "valid.txt", "val.txt", "test.txt")
+"""Tab-separated, with a header: a name for each case, and a column of files for each kind of picture."""
+SEPARATOR = "\t"
+FIELD_FILES = ("data/*/*.h5", "data/*/*.hdf5", "*/data.pt", "*/data.h5")
+"""A directory with one of these holds fields, whatever pictures lie beside them."""
+
+
+def picture_files(directory: Path) -> Iterator[Path]:
+    """All below `directory`, folder by folder, but hidden ones."""
+    for folder, names, files in os.walk(directory):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        for file in sorted(files):
+            if file.lower().endswith(SUFFIXES) and not file.startswith("."):
+                yield Path(folder, file)
+
+
+def is_list(file: Path) -> bool:
+    """Whether a file begins as a list of pictures does: with a line of at least two names between tabs."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return SEPARATOR.encode() in stream.readline(4096)
+
+
+def holds_pictures(directory: Path) -> bool:
+    """Whether pictures are what a directory is for."""
+    if any(next(directory.glob(pattern), None) for pattern in FIELD_FILES):
+        return False
+    return any(is_list(directory / name) for name in LISTS) or next(picture_files(directory), None) is not None
