@@ -20,7 +20,7 @@ from autocast.data.sampler import EpochSampler
 from autocast.data.splits import open_split
 from autocast.data.statistics import Statistics, compute_statistics, scalar_statistics
 from autocast.data.stats_file import training_statistics
-from autocast.data.subsets import check_subset, draw_subset, subset_size
+from autocast.data.subsets import check_subset, draw_subset
 from autocast.data.trajectories import Trajectories
 from autocast.data.windows import Steps, WindowDataset
 from autocast.errors import ConfigError, DataError
@@ -42,7 +42,7 @@ class FieldDataModule(L.LightningDataModule):
     Args:
         data_path: Directory of the data set.
         n_steps_input: Ti, the steps that a model is given.
-        n_steps_output: To, the steps that it forecasts at once; 0 for an autoencoder of single frames, such as pictures.
+        n_steps_output: To, the steps that it forecasts at once; 0 for an autoencoder of single frames or pictures.
         batch_size: Windows in a global batch, that is of all ranks together.
         stride: Frames from one step of a window to the next.
         n_workers: Processes that read windows from disk. Splits in memory need none and get none.

@@ -194,9 +194,7 @@ def _describe_latents(manifest: latents_manifest.LatentsManifest) -> DatasetHead
     return DatasetHeader(manifest.directory, LATENTS, manifest.latents, splits, None, manifest.digest)
 
 
-def _describe_pictures(
-    pictures: PictureSet, size: tuple[int, int] | None, column: str | None
-) -> DatasetHeader:
+def _describe_pictures(pictures: PictureSet, size: tuple[int, int] | None, column: str | None) -> DatasetHeader:
     path, found = pictures.path, survey(pictures, size)
     sizes = {file: file.stat().st_size for file in {*pictures.files, *pictures.others}}
     splits = {

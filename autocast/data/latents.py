@@ -16,7 +16,6 @@ from autocast.data.statistics import Statistics
 from autocast.errors import DataError
 from autocast.types import Batch, FieldSpec, LatentBatch
 
-
 OF_FIELDS = {"normalisation": "zscore", "size": None, "column": None}
 """Settings that say how fields are read, with what they are for latents."""
 

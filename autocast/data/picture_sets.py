@@ -117,7 +117,7 @@ def survey(pictures: PictureSet, size: tuple[int, int] | None = None) -> Survey:
         size: Height and width that pictures of others are resized to.
 
     Raises:
-        DataError: Some cannot be read, or they differ in channels or, without `size`, in size: all of it in one message.
+        DataError: Some cannot be read, or they differ in channels or, without `size`, in size: all in one message.
     """
     headers, unreadable = _read_headers(pictures.files)
     shapes = {file: header.shape for file, header in headers.items()}
@@ -194,7 +194,9 @@ def _from_lists(path: Path, lists: Mapping[str, Path], column: str) -> PictureSe
     for split, file in lists.items():
         names, rows = _read_list(file)
         if column not in names[1:]:
-            raise DataError(f"{file}: has no column {column!r}. Set datamodule.column to one of {', '.join(names[1:])}.")
+            raise DataError(
+                f"{file}: has no column {column!r}. Set datamodule.column to one of {', '.join(names[1:])}."
+            )
         place = names.index(column)
         splits[split] = tuple(Entry(row[0], path / row[place]) for row in rows)
         others += [path / cell for row in rows for c, cell in enumerate(row) if c not in (0, place)]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
 WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
@@ -84,10 +84,10 @@ def _array_header(stream: BinaryIO) -> PictureHeader:
         raise PictureError(f"has shape {shape}, not (H, W) or (H, W, C)")
     if len(shape) == 3 and shape[2] > min(shape[:2]):
         raise PictureError(f"has shape {shape}, which is not (H, W, C): the channels come last")
-    return PictureHeader(shape[:2], shape[2] if len(shape) == 3 else 1)
+    return PictureHeader((shape[0], shape[1]), shape[2] if len(shape) == 3 else 1)
 
 
-def _check_depth(image: Image.Image) -> None:
+def _check_depth(image: ImageFile.ImageFile) -> None:
     """Pillow reads colours of 16 bits as 8, and of several pages the first one."""
     if image.mode not in AS_THEY_ARE[:-1] and any(";16" in _raw_mode(tile) for tile in image.tile):
         raise PictureError("has several channels of 16 bits, of which 8 would be read: save it as .npy")
@@ -101,7 +101,7 @@ def _raw_mode(tile: Any) -> str:
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
-def _values(image: Image.Image) -> np.ndarray:
+def _values(image: ImageFile.ImageFile) -> np.ndarray:
     if image.mode in AS_THEY_ARE:
         values = np.asarray(image)
         # Before Pillow 11 grey of 16 bits in a PNG came as 32.

@@ -1,10 +1,10 @@
 """The Well's `stats.yaml`: what is read from it, when it is written, and what is done where it does not fit.
 
 It holds `mean, std, rms, mean_delta, std_delta, rms_delta`, each a mapping of stored field to a number (a list for a
-vector, nested lists for a tensor) with five significant digits, and `min` and `max` likewise where we wrote it. What is used: the file if it fits the data set, so that
-every tool normalises alike; otherwise what is computed, which is written beside the data if there is no file yet. A
-file of someone else's is never overwritten. Pictures come and go more easily than simulations: of them the file says by
-their digest which ones it is of, and for others it is written anew.
+vector, nested lists for a tensor) with five significant digits; ours has `min` and `max` as well. What is used: the
+file if it fits the data set, so that every tool normalises alike; otherwise what is computed, which is written beside
+the data if there is no file yet. A file of someone else's is never overwritten. Pictures come and go more easily than
+simulations: the file of theirs says by a digest which ones it is of, and is written anew for others.
 """
 
 from __future__ import annotations

@@ -15,8 +15,9 @@ from autocast.autoencoders.gaussian import GaussianBottleneck
 from autocast.data.trajectories import Trajectories
 from autocast.emulators import AutoencoderModel
 from autocast.errors import DataError
-from autocast.evaluation.scales import Scale, field_scale, planes
+from autocast.evaluation.scales import PictureColours, Scale, field_scale, picture_colours, planes
 from autocast.generative.noise import Noise
+from autocast.types import FieldSpec
 
 N_MEASURED = 256
 """Frames whose latents a prior is measured on, at most."""
@@ -108,18 +109,22 @@ def traverse(model: AutoencoderModel, frame: Tensor, known: Latents) -> Tensor:
     return torch.stack(rows)
 
 
-def write_grid(frames: Tensor, n_columns: int, scales: Sequence[Scale], file: Path) -> Path:
+def write_grid(frames: Tensor, n_columns: int, scales: Sequence[Scale | PictureColours], file: Path) -> Path:
     """Frames `(n, *S, C)` as a grid of pictures, row by row; grids of several channels beside each other."""
-    grids = [_grid(frames[..., c : c + 1].float().cpu().numpy(), n_columns, scale) for c, scale in enumerate(scales)]
+    parts = np.split(frames.float().cpu().numpy(), len(scales), axis=-1)
+    grids = [_grid(part, n_columns, scale) for part, scale in zip(parts, scales, strict=True)]
     space = np.full((grids[0].shape[0], 4 * GAP, 3), PAPER, np.uint8)
-    parts = [part for grid in grids for part in (grid, space)][:-1]
+    sheet = [part for grid in grids for part in (grid, space)][:-1]
     partial = file.with_name(f".{file.name}")
-    Image.fromarray(np.concatenate(parts, axis=1)).save(partial, format="PNG")
+    Image.fromarray(np.concatenate(sheet, axis=1)).save(partial, format="PNG")
     return partial.replace(file)
 
 
-def field_scales(frames: np.ndarray) -> list[Scale]:
-    """One scale for each channel of frames `(n, *S, C)`, for all grids."""
+def field_scales(frames: np.ndarray, spec: FieldSpec) -> list[Scale] | list[PictureColours]:
+    """One scale for each channel of frames `(n, *S, C)`, for all grids; coloured pictures have one for their three."""
+    if spec.is_picture:
+        parts = [frames] if spec.n_channels == 3 else np.split(frames, spec.n_channels, axis=-1)
+        return [picture_colours(part) for part in parts]
     return [field_scale(frames[..., c]) for c in range(frames.shape[-1])]
 
 
@@ -153,7 +158,7 @@ def draw_all(
     """
     inputs, n_frames = spread_frames(trajectories, n_rows**2), trajectories.total_steps
     measured = torch.from_numpy(spread_frames(trajectories, min(N_MEASURED, n_frames)))
-    scales, frames = field_scales(inputs), torch.from_numpy(inputs)
+    scales, frames = field_scales(inputs, trajectories.spec), torch.from_numpy(inputs)
     files = [write_grid(frames, n_rows, scales, out / "vae_input_grid.png")]
     for label, model in models.items():
         device = model.normaliser.mean.device
@@ -190,10 +195,12 @@ def _decoded(model: AutoencoderModel, z: Tensor) -> Tensor:
     return torch.cat(frames)[:, 0]
 
 
-def _grid(frames: np.ndarray, n_columns: int, scale: Scale) -> np.ndarray:
-    """`(H, W, 3)` of frames `(n, *S, 1)`; those of one axis are bars, x upwards."""
-    pictures = planes(frames) if frames.ndim > 3 else frames[:, ::-1][:, :, None]
-    painted = scale.paint(pictures[..., 0])
+def _grid(frames: np.ndarray, n_columns: int, scale: Scale | PictureColours) -> np.ndarray:
+    """`(H, W, 3)` of frames `(n, *S, C)` with one scale for all C; those of one axis are bars, x upwards."""
+    if isinstance(scale, PictureColours):
+        painted = scale.paint(frames)
+    else:
+        painted = scale.paint((planes(frames) if frames.ndim > 3 else frames[:, ::-1][:, :, None])[..., 0])
     height, width = painted.shape[1:3]
     zoom = max(1, LEAST_SIDE // max(height, width))
     painted = painted.repeat(zoom, axis=1).repeat(zoom if frames.ndim > 3 else LEAST_SIDE // 4, axis=2)

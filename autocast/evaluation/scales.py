@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import matplotlib
 import numpy as np
 
+from autocast.types import FieldSpec
+
 FIELD_COLOURS, SIGNED_COLOURS, ERROR_COLOURS, SPREAD_COLOURS = "viridis", "RdBu_r", "PuOr_r", "magma"
 """All of them can be told apart with any colour vision."""
 NOT_A_NUMBER = (128, 134, 142)
@@ -32,6 +34,21 @@ class Scale:
         return table[np.where(np.isnan(values), _SHADES, index)]
 
 
+@dataclass(frozen=True)
+class PictureColours:
+    """The colours that pictures of one channel (grey) or three (red, green, blue) have, between black and white."""
+
+    low: float
+    high: float
+
+    def paint(self, values: np.ndarray) -> np.ndarray:
+        """Colours `(..., 3)` uint8 of `values (..., C)`; NaN is black."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            shares = (values.astype(np.float64) - self.low) / (self.high - self.low)
+            shades = np.clip(np.nan_to_num(shares, nan=0.0), 0, 1) * 255
+        return np.broadcast_to(shades.round().astype(np.uint8), (*values.shape[:-1], 3))
+
+
 def _shades(colours: str) -> np.ndarray:
     return (matplotlib.colormaps[colours](np.arange(_SHADES) / (_SHADES - 1))[:, :3] * 255).round().astype(np.uint8)
 
@@ -49,6 +66,13 @@ def field_scale(truth: np.ndarray) -> Scale:
         return Scale(SIGNED_COLOURS, -limit, limit)
     margin = 0.0 if high - low > 1e-6 * max(abs(low), abs(high), 1e-30) else max(abs(low), 1.0) / 2
     return Scale(FIELD_COLOURS, low - margin, high + margin)
+
+
+def picture_colours(pictures: np.ndarray) -> PictureColours:
+    """From black to white as files have them, 0 to 1, unless values lie outside: then over their range."""
+    found = field_scale(pictures)
+    within = float(np.nanmin(pictures)) >= 0 and float(np.nanmax(pictures)) <= 1
+    return PictureColours(0.0, 1.0) if within else PictureColours(found.low, found.high)
 
 
 def error_and_spread_scales(error: np.ndarray, spread: np.ndarray | None, truth: np.ndarray) -> tuple[Scale, Scale]:
@@ -91,6 +115,12 @@ def planes(fields: np.ndarray) -> np.ndarray:
     if n_spatial_dims == 3:
         fields = fields[:, :, :, fields.shape[3] // 2]
     return fields.transpose(0, 2, 1, 3)[:, ::-1]
+
+
+def as_planes(fields: np.ndarray, spec: FieldSpec) -> np.ndarray:
+    """Fields `(..., *S, C)` with axes as `planes` takes them: pictures are turned until x is the first and goes to the
+    right."""
+    return fields.swapaxes(-3, -2)[..., ::-1, :] if spec.is_picture else fields
 
 
 def plane_note(grid_shape: tuple[int, ...], dim_names: tuple[str, ...]) -> str:

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 
 from autocast.evaluation.drawings import INK, MOST_CHANNELS, Drawing, file_name, save, save_png, styled
 from autocast.evaluation.pages import Row
-from autocast.evaluation.scales import Scale, field_scale, number, plane_note, planes, shrink, with_unit
+from autocast.evaluation.scales import Scale, as_planes, field_scale, number, plane_note, planes, shrink, with_unit
 from autocast.evaluation.videos import example_rows
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def save_snapshots(snapshots: Sequence[Snapshot], directory: Path) -> list[Drawi
 
 
 def _description(example: Example, spec: FieldSpec, name: str) -> str:
-    rows = ", ".join(row.label for row in example_rows(example, 1))
+    rows = ", ".join(row.label for row in example_rows(example, spec, 1))
     if spec.n_spatial_dims == 1:
         return f"Space-time pictures of {name}: {rows}, for test trajectory {example.trajectory}."
     leads = ", ".join(str(lead + 1) for lead in spread_evenly(example.n_steps, N_LEADS))
@@ -100,7 +100,7 @@ def draw_snapshot(example: Example, spec: FieldSpec, channel: int) -> Figure:
 
 
 def _example_sheet(example: Example, spec: FieldSpec, channel: int) -> Sheet:
-    rows = [_one_channel(row, channel) for row in example_rows(example, n_members=1)]
+    rows = [_one_channel(row, channel) for row in example_rows(example, spec, n_members=1)]
     title = with_unit(spec.channel_names[channel], spec.units[channel])
     note = plane_note(spec.grid_shape, spec.dim_names)
     return _sheet(rows, f"{title} · trajectory {example.trajectory}" + (f" · {note}" if note else ""), spec)
@@ -114,6 +114,7 @@ def draw_contact_sheet(
     fields: np.ndarray, spec: FieldSpec, path: Path, *, channel: int = 0, labels: Sequence[str] | None = None
 ) -> Path:
     """A PNG of trajectories `fields (N, T, *S, C)`: one row each, columns through time, one channel."""
+    fields = as_planes(fields, spec)
     scale = field_scale(fields[..., channel])
     names = labels if labels is not None else [f"trajectory {i}" for i in range(len(fields))]
     rows = [Row(name, values[..., channel : channel + 1], [scale]) for name, values in zip(names, fields, strict=True)]

@@ -48,8 +48,8 @@ class StartsFromFrames(Protocol):
 
 
 def initial_steps(model: StartsFromFrames, trajectories: Trajectories) -> int:
-    """Frames that a rollout starts from and that are not scored: none of pictures, of which each is one frame, and which
-    are only reconstructed."""
+    """Frames that a rollout starts from and that are not scored: none of pictures, each of which is one frame that can
+    only be reconstructed."""
     are_pictures = all(trajectories.n_steps(i) == 1 for i in range(trajectories.n_trajectories))
     return 0 if model.reconstructs and are_pictures else model.n_steps_input
 

@@ -14,7 +14,15 @@ import numpy as np
 
 from autocast.evaluation.movies import write_film
 from autocast.evaluation.pages import Page, Row
-from autocast.evaluation.scales import Scale, error_and_spread_scales, field_scale, number, plane_note, with_unit
+from autocast.evaluation.scales import (
+    Scale,
+    as_planes,
+    error_and_spread_scales,
+    field_scale,
+    number,
+    plane_note,
+    with_unit,
+)
 
 if TYPE_CHECKING:
     from autocast.evaluation.result import EvaluationResult, Example
@@ -73,7 +81,7 @@ def draw_example_video(example: Example, spec: FieldSpec, path: Path, *, fps: fl
     """
     title = f"{spec.dataset_name} · trajectory {example.trajectory}"
     page = Page(
-        rows=example_rows(example, n_members),
+        rows=example_rows(example, spec, n_members),
         columns=_channel_titles(spec),
         title=title,
         notes=_notes(example, spec),
@@ -90,6 +98,7 @@ def draw_dataset_video(
     Returns:
         The path written: `path`, or its .gif where mp4 cannot be encoded.
     """
+    fields = as_planes(fields, spec)
     scales = [field_scale(fields[..., c]) for c in range(fields.shape[-1])]
     names = labels if labels is not None else [f"trajectory {i}" for i in range(len(fields))]
     page = Page(
@@ -102,15 +111,16 @@ def draw_dataset_video(
     return write_film(RolloutFilm(page, fields.shape[1], spec.time_step, "frame"), path, fps)
 
 
-def example_rows(example: Example, n_members: int = 2) -> list[Row]:
+def example_rows(example: Example, spec: FieldSpec, n_members: int = 2) -> list[Row]:
     """Truth, mean, members, error of the mean, spread; of a deterministic forecast truth, forecast, error."""
-    truth, mean, spread = example.truth, example.mean, example.spread
+    truth, mean, shown = as_planes(example.truth, spec), as_planes(example.mean, spec), example.members[:n_members]
+    spread = None if example.spread is None else as_planes(example.spread, spec)
     error = mean - truth
     fields = [field_scale(truth[..., c]) for c in range(truth.shape[-1])]
     errors, spreads = _difference_scales(error, spread, truth)
     if spread is None:
         return [Row("truth", truth, fields), Row("forecast", mean, fields), Row("error", error, errors)]
-    members = [Row(f"member {i + 1}", x, fields) for i, x in enumerate(example.members[:n_members])]
+    members = [Row(f"member {i + 1}", as_planes(x, spec), fields) for i, x in enumerate(shown)]
     rows = [Row("truth", truth, fields), Row("mean", mean, fields), *members, Row("error of mean", error, errors)]
     return [*rows, Row("spread", spread, spreads)]
 

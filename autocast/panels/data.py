@@ -11,8 +11,9 @@ from autocast.runs.console import file_size
 from autocast.runs.job import Outcome
 
 if TYPE_CHECKING:
-    from autocast.data.inspect import DatasetReport
+    from autocast.data.inspect import DatasetReport, SplitReport
     from autocast.data.simulate import SimulationSummary
+    from autocast.types import FieldSpec
 
 
 def simulated(summary: SimulationSummary) -> Outcome:
@@ -32,24 +33,32 @@ def inspected(report: DatasetReport, drawn: list[Path]) -> Outcome:
     rows: Rows = [
         ("data set", f"{spec.dataset_name} · {report.layout} layout · digest {report.digest[:16]}"),
         ("grid", f"{grid} · {', '.join(spec.boundary)} · extent {' × '.join(f'{x:g}' for x in spec.extent)}"),
-        ("time", f"{spec.time_step:g} from frame to frame"),
     ]
+    rows += [] if spec.is_picture else [("time", f"{spec.time_step:g} from frame to frame")]
     for name, split in report.splits.items():
-        shortest, longest = split.n_steps
-        frames = str(shortest) if shortest == longest else f"{shortest} to {longest}"
         size = f"{count(split.n_files, 'file')}, {file_size(split.n_bytes)}"
-        rows.append((name, f"{split.n_trajectories} trajectories × {frames} frames · {size}"))
+        rows.append((name, f"{_length(split, spec)} · {size}"))
         for channel in split.channels:
             values = (
                 f"mean {channel.mean:.4g}  std {channel.std:.4g}  from {channel.minimum:.4g} to {channel.maximum:.4g}"
             )
-            rows.append(("", f"{channel.name} [{channel.unit or '1'}]  {values}  change {channel.std_delta:.4g}"))
+            change = "" if spec.is_picture else f"  change {channel.std_delta:.4g}"
+            rows.append(("", f"{channel.name} [{channel.unit or '1'}]  {values}{change}"))
         for scalar, (low, high) in split.scalars.items():
             rows.append(("", f"{scalar}  {low:.4g}" + ("" if low == high else f" to {high:.4g}")))
     rows.append(("statistics", report.statistics))
+    rows += [("note", note) for note in report.notes]
     rows += [(finding.severity, f"{finding.check}: {finding.message}") for finding in report.findings]
     rows += [("drawn", str(file)) for file in drawn]
     checks = "no finding" if not report.findings else count(len(report.findings), "finding")
     return Outcome(
         report.to_dict(), [*rows, ("checks", checks)], f"autocast ae --dataset {shlex.quote(str(report.path))}", drawn
     )
+
+
+def _length(split: SplitReport, spec: FieldSpec) -> str:
+    if spec.is_picture:
+        return count(split.n_trajectories, "picture")
+    shortest, longest = split.n_steps
+    frames = str(shortest) if shortest == longest else f"{shortest} to {longest}"
+    return f"{split.n_trajectories} trajectories × {frames} frames"

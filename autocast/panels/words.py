@@ -62,6 +62,9 @@ def forecast_command(run: RunDirectory, config: dict[str, Any], *, deterministic
 def data_line(datamodule: FieldDataModule) -> str:
     spec, splits = datamodule.spec, datamodule.header.splits
     counts = "/".join(str(datamodule.split(name).n_trajectories) for name in splits)
+    if spec.is_picture:
+        shape = " × ".join(map(str, (*spec.grid_shape, spec.n_channels)))
+        return f"{spec.dataset_name} · {counts} pictures · {shape} · {PLACES[datamodule.place()]}"
     shape = " × ".join(map(str, (datamodule.split("train").n_steps(0), *spec.grid_shape, spec.n_channels)))
     where = PLACES[datamodule.place()]
     steps = f"{datamodule.n_steps_input} → {datamodule.n_steps_output} steps"

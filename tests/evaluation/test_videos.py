@@ -50,7 +50,7 @@ def test_a_film_is_h264_that_browsers_play_at_the_rate_asked_for(make_spec, make
 def test_the_colours_of_the_fields_come_from_the_truth_alone(make_spec, make_example):
     example = make_example(make_spec())
     example.mean[:] = 1e6
-    truth, mean, *_ = example_rows(example)
+    truth, mean, *_ = example_rows(example, make_spec())
     assert truth.scales == mean.scales == [field_scale(example.truth[..., c]) for c in range(2)]
 
 
@@ -59,7 +59,7 @@ def test_the_colours_of_the_fields_come_from_the_truth_alone(make_spec, make_exa
     [(3, ["truth", "mean", "member 1", "member 2", "error of mean", "spread"]), (1, ["truth", "forecast", "error"])],
 )
 def test_rows_of_an_ensemble_and_of_a_deterministic_forecast(make_spec, make_example, n_members, expected):
-    assert [row.label for row in example_rows(make_example(make_spec(), n_members=n_members))] == expected
+    assert [row.label for row in example_rows(make_example(make_spec(), n_members=n_members), make_spec())] == expected
 
 
 def test_nan_and_infinity_are_filmed(make_spec, make_example, tmp_path):
