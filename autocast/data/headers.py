@@ -15,7 +15,7 @@ import h5py
 import yaml
 
 from autocast.data import latents_manifest
-from autocast.data.picture_sets import PictureSet, find_pictures, name_within, survey
+from autocast.data.picture_sets import PictureSet, check_no_column, find_pictures, name_within, survey
 from autocast.data.torch_archive import read_tensor_headers
 from autocast.data.well_header import WellHeader, naming_file, open_for_reading, read_well_header
 from autocast.errors import DataError
@@ -113,11 +113,7 @@ def _check_pictures_only(fields: DatasetHeader, size: tuple[int, int] | None, co
         raise DataError(
             f"datamodule.size={list(size)}: only pictures are resized; data set {fields.path}: {found}. Leave it null."
         )
-    if column is not None:
-        raise DataError(
-            f"datamodule.column={column}: chooses among the columns of lists of pictures, and data set {fields.path} "
-            "has fields. Leave it null."
-        )
+    check_no_column(fields.path, column)
 
 
 def well_files(path: Path, split: str) -> tuple[Path, ...]:

@@ -147,7 +147,6 @@ class _Scan:
         self.split = split
         n_channels = trajectories.spec.n_channels
         self.values, self.deltas = Moments(n_channels), Moments(n_channels)
-        self.minimum, self.maximum = np.full(n_channels, np.inf), np.full(n_channels, -np.inf)
         self.initial_fields: list[str] = []
         self.places = {check: _Places() for _, check, _ in self.CHECKS}
 
@@ -172,8 +171,6 @@ class _Scan:
         if not finite.all():
             return
         self.values.add(frame)
-        self.minimum = np.minimum(self.minimum, frame.min(axis=0))
-        self.maximum = np.maximum(self.maximum, frame.max(axis=0))
         if last is not None and np.isfinite(last).all():
             self.deltas.add(frame.astype(np.float64) - last)
 
@@ -199,7 +196,8 @@ class _Scan:
     def report(self, header: DatasetHeader) -> SplitReport:
         spec, n = self.trajectories.spec, self.trajectories.n_trajectories
         n_steps = [self.trajectories.n_steps(i) for i in range(n)]
-        numbers = (self.minimum, self.maximum, self.values.mean, self.values.std, self.deltas.std)
+        values = self.values
+        numbers = (values.minimum, values.maximum, values.mean, values.std, self.deltas.std)
         scalars = np.array([self.trajectories.scalars(i) for i in range(n)])
         split = header.splits[self.split]
         return SplitReport(

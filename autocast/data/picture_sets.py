@@ -102,11 +102,21 @@ def find_pictures(path: Path, column: str | None = None) -> PictureSet | None:
     lists = {split: file for split in SPLIT_NAMES if (file := _list_of(path, split))}
     if lists:
         return _from_lists(path, lists, column or TARGET)
+    check_no_column(path, column)
     folders = {split: entries for split in SPLIT_NAMES if (entries := _folder_of(path, split))}
     if folders:
         return _with_validation(PictureSet(path, folders))
     entries = _entries(path, path)
     return _drawn(path, entries) if entries else None
+
+
+def check_no_column(path: Path, column: str | None) -> None:
+    """Raises `DataError` where a column is asked for of a data set without lists."""
+    if column is not None:
+        raise DataError(
+            f"datamodule.column={column}: chooses among the columns of lists of pictures, and data set {path} has no "
+            "list train.txt. Leave it null."
+        )
 
 
 def survey(pictures: PictureSet, size: tuple[int, int] | None = None) -> Survey:

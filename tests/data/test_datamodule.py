@@ -48,6 +48,27 @@ def test_normalised_training_data_have_mean_zero_and_deviation_one(make_dataset)
     assert datamodule.constant_normaliser.mean.shape == (1,)
 
 
+def test_minmax_gives_training_data_and_constants_the_range_from_minus_one_to_one(make_dataset):
+    datamodule = FieldDataModule(make_dataset(), normalisation="minmax")
+    train = datamodule.split("train")
+    x = torch.cat([torch.from_numpy(train.read(i, 0, train.n_steps(i))) for i in range(5)])
+    depth = torch.stack([torch.from_numpy(train.constant_fields(i)) for i in range(5)])
+    for values, normaliser in ((x, datamodule.normaliser), (depth, datamodule.constant_normaliser)):
+        z = normaliser.normalise(values).flatten(0, -2)
+        torch.testing.assert_close(z.amin(dim=0), -torch.ones(values.shape[-1]), atol=1e-4, rtol=0)
+        torch.testing.assert_close(z.amax(dim=0), torch.ones(values.shape[-1]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("placement", ["ram", "disk"])
+def test_an_autoencoder_needs_no_output(make_dataset, placement):
+    datamodule = FieldDataModule(make_dataset(), n_steps_output=0, batch_size=4, placement=placement)
+    assert len(datamodule.windows("train")) == 3 * 9 + 2 * 7
+    batch = next(iter(datamodule.train_dataloader()))
+    assert (batch.input_fields.shape, batch.output_fields.shape) == ((4, 1, 8, 12, 2), (4, 0, 8, 12, 2))
+    with pytest.raises(ConfigError, match=r"datamodule\.n_steps_output=-1"):
+        FieldDataModule(datamodule.header.path, n_steps_output=-1)
+
+
 def test_without_scalars_and_constants_there_is_nothing_to_normalise(make_dataset, spec):
     datamodule = FieldDataModule(make_dataset(spec=spec(scalar_names=(), constant_field_names=())))
     assert datamodule.scalar_normaliser is None
@@ -138,7 +159,7 @@ def test_lightning_trains_with_the_order_of_each_epoch(make_dataset, tmp_path, n
     assert model.seen == expected
 
 
-@pytest.mark.parametrize("key", ["n_steps_input", "n_steps_output", "batch_size", "stride", "n_windows"])
+@pytest.mark.parametrize("key", ["n_steps_input", "batch_size", "stride", "n_windows"])
 def test_a_number_below_one_is_named(make_dataset, key):
     with pytest.raises(ConfigError, match=rf"datamodule\.{key}=0: must be at least 1"):
         FieldDataModule(make_dataset(), **{key: 0})
@@ -187,8 +208,8 @@ def test_an_unknown_placement_lists_the_known_ones(make_dataset):
 
 
 def test_an_unknown_normalisation_lists_the_known_ones(make_dataset):
-    with pytest.raises(ConfigError, match=r"datamodule\.normalisation=minmax.*zscore, rms, none"):
-        FieldDataModule(make_dataset(), normalisation="minmax")
+    with pytest.raises(ConfigError, match=r"datamodule\.normalisation=robust.*zscore, rms, minmax, none"):
+        FieldDataModule(make_dataset(), normalisation="robust")
 
 
 def test_windows_longer_than_the_trajectories_are_named(make_dataset):

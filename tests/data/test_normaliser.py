@@ -10,9 +10,12 @@ from autocast.errors import ConfigError
 MEAN, STD = np.array([2.0, -3e4, 5e-7]), np.array([0.5, 10.0, 1e-7])
 
 
-@pytest.mark.parametrize("kind", ["zscore", "rms", "none"])
+LIMITS = (np.array([-1.0, -3.1e4, 2e-7]), np.array([4.0, -2.9e4, 9e-7]))
+
+
+@pytest.mark.parametrize("kind", ["zscore", "rms", "minmax", "none"])
 def test_back_and_forth_is_the_identity(kind):
-    normaliser = fit_normaliser(kind, MEAN, STD)
+    normaliser = fit_normaliser(kind, MEAN, STD, limits=LIMITS)
     x = torch.from_numpy(np.random.default_rng(0).normal(MEAN, STD, (4, 2, 8, 3))).float()
     torch.testing.assert_close(normaliser.denormalise(normaliser.normalise(x)), x, rtol=1e-6, atol=0)
 
@@ -27,6 +30,13 @@ def test_zscore_gives_mean_zero_and_deviation_one_at_any_scale():
 def test_rms_keeps_zero():
     normaliser = fit_normaliser("rms", np.array([3.0]), np.array([4.0]))
     assert normaliser.normalise(torch.tensor([[0.0], [5.0]])).tolist() == [[0.0], [1.0]]
+
+
+def test_minmax_gives_the_range_from_minus_one_to_one():
+    normaliser = fit_normaliser("minmax", MEAN, STD, limits=LIMITS)
+    low, high = (normaliser.normalise(torch.from_numpy(limit).float()) for limit in LIMITS)
+    torch.testing.assert_close(low, -torch.ones(3), rtol=1e-5, atol=0)
+    torch.testing.assert_close(high, torch.ones(3), rtol=1e-5, atol=0)
 
 
 def test_a_constant_channel_is_only_shifted():
@@ -51,5 +61,5 @@ def test_it_is_stored_in_the_state():
 
 
 def test_an_unknown_kind_lists_the_known_ones():
-    with pytest.raises(ConfigError, match=r"normalisation=minmax.*zscore, rms, none"):
-        fit_normaliser("minmax", MEAN, STD)
+    with pytest.raises(ConfigError, match=r"normalisation=robust.*zscore, rms, minmax, none"):
+        fit_normaliser("robust", MEAN, STD)

@@ -42,6 +42,8 @@ def test_statistics_are_those_of_all_frames(make_dataset, monkeypatch, block_byt
     found, frames = compute_statistics(open_split(path, "train")), all_frames(path)
     values = np.concatenate([f.reshape(-1, 2) for f in frames])
     deltas = np.concatenate([np.diff(f, axis=0).reshape(-1, 2) for f in frames])
+    np.testing.assert_array_equal(found.minimum, values.min(axis=0))
+    np.testing.assert_array_equal(found.maximum, values.max(axis=0))
     for suffix, x in (("", values), ("_delta", deltas)):
         np.testing.assert_allclose(getattr(found, f"mean{suffix}"), x.mean(axis=0), rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(getattr(found, f"std{suffix}"), x.std(axis=0), rtol=1e-9)
@@ -52,7 +54,7 @@ def test_the_file_has_five_digits_and_the_well_normalises_by_it(make_dataset):
     path = make_dataset()
     computed = training_statistics(describe(path), open_split(path, "train"))
     content = yaml.safe_load((path / "stats.yaml").read_text())
-    assert set(content) == {"mean", "std", "rms", "mean_delta", "std_delta", "rms_delta"}
+    assert set(content) == {"mean", "std", "rms", "mean_delta", "std_delta", "rms_delta", "min", "max"}
     assert content["std"]["v"] == float(f"{computed.std[1]:.4E}")
     assert set(content["rms"]) == {"u", "v", "depth"}
     assert set(content["rms_delta"]) == {"u", "v"}
@@ -122,6 +124,20 @@ def test_a_file_without_rms_is_enough(make_dataset):
     found = training_statistics(header, train)
     assert found.source == "stats.yaml"
     np.testing.assert_allclose(found.rms, right.rms, rtol=1e-4)
+
+
+def test_a_range_that_a_file_of_another_tool_lacks_is_computed(make_dataset):
+    path = make_dataset()
+    header, train = describe(path), open_split(path, "train")
+    right = training_statistics(header, train)
+    content = yaml.safe_load((path / "stats.yaml").read_text())
+    del content["min"], content["max"]
+    (path / "stats.yaml").write_text(yaml.safe_dump(content))
+    assert training_statistics(header, train).source == "stats.yaml"
+    found = training_statistics(header, train, with_range=True)
+    assert found.source == "computed, because stats.yaml has no min and max"
+    for name in ("minimum", "maximum", "constant_minimum", "constant_maximum"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(right, name))
 
 
 def test_statistics_stay_in_memory_where_nothing_can_be_written(make_dataset, monkeypatch):
