@@ -30,7 +30,7 @@ def job(kind: str = "epd") -> Any:
 
 
 def datamodule() -> Any:
-    spec = SimpleNamespace(dataset_name="waves", grid_shape=(8, 12), n_channels=2)
+    spec = SimpleNamespace(dataset_name="waves", grid_shape=(8, 12), n_channels=2, is_picture=False)
     split = SimpleNamespace(n_trajectories=3, n_steps=lambda i: 5)
     header = SimpleNamespace(splits={"train": 1, "test": 1})
     steps = {"n_steps_input": 1, "n_steps_output": 2}

@@ -44,7 +44,7 @@ class PictureColours:
     def paint(self, values: np.ndarray) -> np.ndarray:
         """Colours `(..., 3)` uint8 of `values (..., C)`; NaN is black."""
         with np.errstate(invalid="ignore", over="ignore"):
-            shares = (values.astype(np.float64) - self.low) / (self.high - self.low)
+            shares = (values.astype(np.float64) - self.low) / max(self.high - self.low, 1e-30)
             shades = np.clip(np.nan_to_num(shares, nan=0.0), 0, 1) * 255
         return np.broadcast_to(shades.round().astype(np.uint8), (*values.shape[:-1], 3))
 
@@ -58,9 +58,7 @@ def field_scale(truth: np.ndarray) -> Scale:
 
     Values on both sides of zero, neither of them negligible, get a map whose middle is zero.
     """
-    values = _finite_sample(truth)
-    # A thousandth at either end is given up, or one spike of a simulation would leave the rest without contrast.
-    low, high = (float(q) for q in np.quantile(values, (0.001, 0.999)))
+    low, high = _limits(truth)
     if low < 0 < high and min(-low, high) > 0.2 * max(-low, high):
         limit = max(-low, high)
         return Scale(SIGNED_COLOURS, -limit, limit)
@@ -70,9 +68,14 @@ def field_scale(truth: np.ndarray) -> Scale:
 
 def picture_colours(pictures: np.ndarray) -> PictureColours:
     """From black to white as files have them, 0 to 1, unless values lie outside: then over their range."""
-    found = field_scale(pictures)
-    within = float(np.nanmin(pictures)) >= 0 and float(np.nanmax(pictures)) <= 1
-    return PictureColours(0.0, 1.0) if within else PictureColours(found.low, found.high)
+    within = bool(np.nanmin(pictures) >= 0 and np.nanmax(pictures) <= 1)
+    return PictureColours(0.0, 1.0) if within else PictureColours(*_limits(pictures))
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    """A thousandth at either end is given up, or one spike would leave the rest without contrast."""
+    low, high = np.quantile(_finite_sample(values), (0.001, 0.999))
+    return float(low), float(high)
 
 
 def error_and_spread_scales(error: np.ndarray, spread: np.ndarray | None, truth: np.ndarray) -> tuple[Scale, Scale]:

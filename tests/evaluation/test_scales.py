@@ -1,5 +1,7 @@
 """Colours of values and planes through fields."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,14 +9,18 @@ from autocast.evaluation.scales import (
     FIELD_COLOURS,
     NOT_A_NUMBER,
     SIGNED_COLOURS,
+    PictureColours,
     Scale,
+    as_planes,
     error_and_spread_scales,
     field_scale,
     number,
+    picture_colours,
     planes,
     round_up,
     shrink,
 )
+from autocast.types import PICTURE_DIMS, FieldSpec
 
 
 def test_values_outside_take_the_colour_of_the_nearer_end_and_nan_is_grey():
@@ -55,6 +61,24 @@ def test_a_plane_has_x_to_the_right_and_y_upwards():
     picture = planes(fields)
     assert picture.shape == (1, 5, 3, 1)
     assert picture[0, -1, -1, 0] == 1
+
+
+def test_pictures_are_shown_upright():
+    pictures = np.random.default_rng(0).random((2, 3, 5, 1))
+    spec = FieldSpec("toy", ("grey",), ("",), PICTURE_DIMS, (3, 5), (3.0, 5.0), ("open", "open"), 1.0)
+    assert np.array_equal(planes(as_planes(pictures, spec)), pictures)
+    fields = dataclasses.replace(spec, dim_names=("x", "y"))
+    assert as_planes(pictures, fields) is pictures
+
+
+def test_pictures_have_their_own_colours():
+    grey = np.array([[[0.0], [0.5], [1.0]]])
+    assert picture_colours(grey).paint(grey).tolist() == [[[0] * 3, [128] * 3, [255] * 3]]
+    colour = np.array([[1.0, 0.25, 0.0], [np.nan, 2.0, -1.0]])
+    assert picture_colours(colour[:1]).paint(colour).tolist() == [[255, 64, 0], [0, 255, 0]]
+    units = np.linspace(-1000, 500, 7).reshape(1, 7, 1)
+    assert picture_colours(units).paint(units)[0, [0, -1], 0].tolist() == [0, 255]
+    assert isinstance(picture_colours(units), PictureColours)
 
 
 def test_three_axes_show_the_central_slice_and_one_axis_space_time():

@@ -31,6 +31,16 @@ def test_a_directory_is_used_as_it_is(workplace):
     assert composition.choices["datamodule"] == "directory"
 
 
+def test_a_directory_of_pictures_gets_the_settings_of_pictures(workplace):
+    (workplace / "mine" / "train" / "cat").mkdir(parents=True)
+    (workplace / "mine" / "train" / "cat" / "a.JPG").touch()
+    composition = run("subset=tiny", dataset="mine")
+    assert not composition.problems
+    assert composition.choices["datamodule"] == "images"
+    settings = composition.config.datamodule
+    assert (settings.n_steps_output, settings.normalisation, settings.subset) == (0, "minmax", 1000)
+
+
 def test_a_name_is_looked_up_among_the_datasets(workplace, monkeypatch):
     (workplace / "store" / "mine").mkdir(parents=True)
     monkeypatch.setenv("AUTOCAST_DATASETS", str(workplace / "store"))
