@@ -134,7 +134,7 @@ def _short_trajectories(header: DatasetHeader, config: Mapping[str, Any]) -> Ite
         if 0 < split.n_steps < span:
             message = f"windows span {span} frames, but {header.path}, {name}, has trajectories of {split.n_steps}"
             if header.layout == PICTURES:
-                message = f"windows span {span} frames, and a picture is one. Set datamodule=images, or n_steps_output=0"
+                message = f"windows span {span} frames, a picture is one. Set datamodule=images, or n_steps_output=0"
             yield Problem(f"{keys}, training.n_windows" if n_windows > 1 else keys, message)
 
 
