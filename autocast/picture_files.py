@@ -9,7 +9,7 @@ from pathlib import Path
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
 LISTS = ("train.txt", "valid.txt", "val.txt", "test.txt")
 """Tab-separated, with a header: a name for each case, and a column of files for each kind of picture."""
-SEPARATOR = "\t"
+SEPARATOR, CASE = "\t", "Case"
 FIELD_FILES = ("data/*/*.h5", "data/*/*.hdf5", "*/data.pt", "*/data.h5")
 """A directory with one of these holds fields, whatever pictures lie beside them."""
 
@@ -24,11 +24,12 @@ def picture_files(directory: Path) -> Iterator[Path]:
 
 
 def is_list(file: Path) -> bool:
-    """Whether a file begins as a list of pictures does: with a line of at least two names between tabs."""
+    """Whether a file begins as a list of pictures does: with names between tabs, of which the first is Case."""
     if not file.is_file():
         return False
-    with file.open("rb") as stream:
-        return SEPARATOR.encode() in stream.readline(4096)
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        first, *others = stream.readline(4096).split(SEPARATOR)
+    return first.strip() == CASE and bool(others)
 
 
 def holds_pictures(directory: Path) -> bool:

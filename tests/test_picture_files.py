@@ -10,7 +10,7 @@ from autocast.picture_files import holds_pictures, picture_files
 def fill(directory: Path, *files: str) -> Path:
     for name in files:
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
-        (directory / name).write_text("Case\tSDCT\n" if name == "train.txt" else "some words\n")
+        (directory / name).write_text("Case\tSDCT\n" if name == "train.txt" else "some\twords\n")
     return directory
 
 
