@@ -104,6 +104,15 @@ class Objective(nn.Module):
         for _, term in self._items:
             term.attach(autoencoder, spec)
 
+    def prepare(self) -> None:
+        """Lets the terms read the files that a training needs.
+
+        Raises:
+            ConfigError: One is missing or is another than is wanted.
+        """
+        for _, term in self._items:
+            term.prepare()
+
     def check_bottleneck(self, bottleneck: Trained) -> None:
         """Whether every term can be computed, and what the bottleneck is trained with is there.
 

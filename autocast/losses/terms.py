@@ -99,6 +99,13 @@ class Term(nn.Module, ABC):
             ConfigError: It cannot be computed for them.
         """
 
+    def prepare(self) -> None:
+        """Reads the files that it needs; called before a training, not for what is only evaluated.
+
+        Raises:
+            ConfigError: A file is missing or is another than is wanted.
+        """
+
     @abstractmethod
     def measure(self, coded: Coded) -> Float[Tensor, "n ..."]:
         """The term of every frame, or of every number of it."""
