@@ -271,6 +271,8 @@ def _model_problems(
     subject, source = "model", config.get("autoencoder_checkpoint")
     try:
         model = build_blank(place.kind, build(config["model"]), spec, config["datamodule"])
+        if trains and place.kind == "ae":
+            model.objective.prepare()
         if trains and source and Path(source).is_file():  # else it is still to be trained, and the job waits for it
             subject = "autoencoder_checkpoint"
             load_autoencoder(model, Path(source))

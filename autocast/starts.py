@@ -38,6 +38,7 @@ class Start(NamedTuple):
 def _start_autoencoder(job: Job) -> Start:
     datamodule = open_data(job)
     model = build(job.config["model"], spec=datamodule.spec, normaliser=datamodule.normaliser)
+    model.objective.prepare()
     return Start(model, datamodule, datamodule)
 
 

@@ -82,8 +82,8 @@ class Checker:
             except OmegaConfBaseException as error:
                 self._add(key, f"{text} leads nowhere ({str(error).splitlines()[0]}).")
                 continue
-            if re.fullmatch(r"\$\{[\w.]+\}", text):
-                self._references[key] = text[2:-1]
+            if reference := re.fullmatch(r"\$\{(?:oc\.select:)?([\w.]+)(?:,null)?\}", text):
+                self._references[key] = reference[1]
 
     def _without_secrets(self, path: str, node: Any) -> Any:
         """The config with every secret in it replaced, each a problem."""

@@ -18,6 +18,7 @@ from autocast.runs.datasets import Dataset, missing_data, new_dataset_path, reso
 from autocast.runs.environment import added_targets, datasets_dir, redact, without_secret_values
 from autocast.runs.identity import is_under
 from autocast.runs.overrides import Overrides, Typed, split_eval
+from autocast.runs.perceptual import settle_perceptual
 from autocast.runs.problems import Problem
 from autocast.runs.profiles import chosen_profile, cluster_choices, fill_keys, fill_profile
 from autocast.runs.request import SLURM, Request
@@ -169,7 +170,8 @@ def finish(reading: Reading, draft: Draft, notes: Sequence[str] = ()) -> Composi
         fill_keys(draft.config)  # one may have been deleted
     checker = Checker(reading.composer.signatures)
     config = checker.check(draft.config, reading.composer.root)
-    problems += _as_typed([*checker.problems, *_check_data(reading, config)], reading.typed)
+    found, told = settle_perceptual(config) if checker.is_resolved and not reading.evaluates else ([], [])
+    problems += _as_typed([*checker.problems, *_check_data(reading, config), *found], reading.typed)
     unchecked += checker.unchecked
     found, clusters = _allocate(config, checker, reading.typed, reading, reading.allocate)
     problems += found
@@ -182,7 +184,7 @@ def finish(reading: Reading, draft: Draft, notes: Sequence[str] = ()) -> Composi
     return Composition(
         config=config,
         problems=_in_order(problems + found, reading),
-        notes=[*reading.notes, *notes],
+        notes=[*reading.notes, *notes, *told],
         unchecked=unchecked,
         overrides=reading.words,
         eval_overrides=reading.eval_words,

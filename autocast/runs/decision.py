@@ -13,7 +13,7 @@ from typing import Any
 
 from autocast.runs.console import ago, aligned
 from autocast.runs.directory import ABSENT, DONE, EVAL, TRAIN, RunDirectory, is_cache
-from autocast.runs.identity import differences, is_under
+from autocast.runs.identity import OF_A_TERM, differences, is_under
 from autocast.runs.request import Request
 from autocast.runs.walltime import budget_seconds
 from autocast.runs.watch.status import ACTIVE, UNKNOWN, Stage, statuses
@@ -165,7 +165,8 @@ def was_never_started(directory: RunDirectory, kind: str, stage: str) -> bool:
 
 def refuse_change(found: Found, saved: Mapping[str, Any], config: Mapping[str, Any]) -> Decision | None:
     """A refusal where a run is to be continued, here or elsewhere, with what its start fixed changed."""
-    fixed = [key for key in differences(saved, config) if is_under(key, FIXED_BY_THE_START)]
+    changed = [key for key in differences(saved, config) if not OF_A_TERM.fullmatch(key)]
+    fixed = [key for key in changed if is_under(key, FIXED_BY_THE_START)]
     if not fixed:
         return None
     weights_fit = not any(is_under(key, ("model",)) for key in fixed)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-NAMES = ("hydra", "logging", "cluster", "eval.name", "eval.video_dir", "eval.checkpoint")
+NAMES = ("hydra", "perceptual", "logging", "cluster", "eval.name", "eval.video_dir", "eval.checkpoint")
 RESOURCES = ("accelerator", "devices", "num_nodes", "strategy", "max_time", "budget", "default_root_dir", "compile")
 DATA_RESOURCES = ("n_workers", "placement", "memory_limit")
 EVAL_RESOURCES = ("batch_size", "max_rows", "memory_limit", "devices", "compile")
@@ -28,6 +28,8 @@ FREE = {
     "eval": (*ALWAYS_FREE, "trainer", "optimizer", "callbacks", "checkpoint", "init"),
 }
 """Keys that do not change what comes out of a stage: names, resources, and the settings of other stages."""
+OF_A_TERM = re.compile(r"model\.objective\.terms\.[^.]+\.(device|weights_file)")
+"""Where a term of an objective is computed, and where its published weights lie: neither changes what comes out."""
 
 
 def new_uid() -> str:
@@ -48,7 +50,7 @@ def signature(config: Mapping[str, Any], stage: str, inputs: Mapping[str, str]) 
         inputs: What stands in for keys that are paths: the sha256 of a checkpoint, the place of a data set.
     """
     free = (*FREE["train" if stage == "train" else "eval"], *inputs)
-    signed = {key: value for key, value in flatten(config) if not is_under(key, free)}
+    signed = {key: value for key, value in flatten(config) if not is_under(key, free) and not OF_A_TERM.fullmatch(key)}
     text = json.dumps({**signed, **inputs}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -24,6 +24,7 @@ from autocast.runs.composer import Composer, Draft
 from autocast.runs.directory import KINDS, LATENTS, RunDirectory
 from autocast.runs.environment import allow_recorded_targets
 from autocast.runs.overrides import Typed
+from autocast.runs.perceptual import link_perceptual
 from autocast.runs.problems import Problem
 from autocast.runs.profiles import GENERIC, GROUP, cluster_choices, fill_keys, is_silent
 from autocast.runs.request import Request
@@ -46,6 +47,7 @@ def reopen(request: Request, saved: Path) -> Composition:
     notes = _bring_eval_up_to_date(config, reading.composer) if "eval" in config else []
     notes += _set_cluster(reading, draft, of_training=saved.stem in ROOTS)
     _set_data(reading, draft)
+    link_perceptual(config)
     reading.composer.replace(draft, [choice for choice in reading.typed.choices if choice.key != GROUP])
     reading.composer.apply(draft, reading.typed.values)
     return finish(reading, draft, notes)

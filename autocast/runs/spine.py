@@ -69,6 +69,7 @@ class Autoencoder:
     checkpoint: dict[str, Any]
     eval: dict[str, Any]
     init: dict[str, Any] = field(default_factory=dict)
+    perceptual: dict[str, Any] = field(default_factory=dict)
     cluster: dict[str, Any] | None = None
     seed: int = 42
     gate: Literal["auto", "always", "never"] = "auto"
@@ -90,6 +91,16 @@ class Optimizer:
     learning_rate: float
     algorithm: Leaf
     lr_scheduler: Leaf | None = None
+
+
+@dataclass(frozen=True)
+class Perceptual:
+    """What all perceptual terms of an objective get."""
+
+    weights_file: str | list[str] | None = None
+    """Published weights of `vgg16`, `vgg19` or `lpips`."""
+    device: str | None = None
+    """Where their networks are; None is where the fields are."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +204,7 @@ SECTIONS = {
     "checkpoint": "Checkpoint",
     "init": "Init",
     "optimizer": "Optimizer",
+    "perceptual": "Perceptual",
     "training": "Training",
     "cluster": "Cluster",
 }
