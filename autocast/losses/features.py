@@ -175,7 +175,7 @@ class PublishedFeatures(Features, Generic[Made]):
     def prepare(self) -> None:
         self._network.on(torch.device("cpu"))
 
-    def _pictures(self, x: Frames, black: Number, white: Number) -> Float[Tensor, "n 3 h w"]:
+    def _pictures(self, x: Frames, black: Number, white: Number) -> Float[Tensor, "ni 3 h w"]:
         """Images of three channels, with the fields' range mapped to another."""
         low, high = self._range
         images = black + (_images(x) - low) * ((white - black) / (high - low))
