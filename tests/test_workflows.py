@@ -380,6 +380,45 @@ def test_distributions_and_codes_go_through_the_same_commands(
     assert models == {"model", "reconstruction", "ambient"}
 
 
+PERCEPTUAL = ("objective=vae_perceptual", "model.bottleneck=gaussian", *SMALL, "trainer.max_epochs=1")
+
+
+def test_an_autoencoder_is_trained_by_features_of_its_own_encoder(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(Request("ae", PERCEPTUAL, dataset=str(dataset), workdir=tmp_path)) == 0
+    assert "0 to 0.1 (linear, 20 %) perceptual (encoder)" in capsys.readouterr().out
+    (row,) = (json.loads(line) for line in (tmp_path / "ae/metrics.jsonl").read_text().splitlines())
+    assert min(row[f"train/{what}/perceptual"] for what in ("loss", "weight")) > 0
+
+
+@pytest.mark.slow
+def test_published_weights_are_missed_before_a_training_and_not_after(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An evaluation does without them, and a run that goes on finds them elsewhere."""
+    weights, moved, directory = tmp_path / "vgg16.pth", tmp_path / "moved.pth", tmp_path / "vgg"
+    shapes = {"weight": (64, 3, 3, 3), "bias": (64,)}
+    torch.save({f"features.0.{name}": torch.randn(shape) for name, shape in shapes.items()}, weights)
+    term, given = "model.objective.terms.perceptual", {"dataset": str(dataset), "workdir": directory}
+    words = (*PERCEPTUAL, f"{term}.features=vgg16", f"perceptual.weights_file={weights}")
+    assert run(Request("ae", (*words, f"{term}.layers=[3]"), **given)) == 2
+    assert "features.2.weight is missing" in "".join(capsys.readouterr())
+    assert not directory.exists()
+    assert run(Request("ae", (*words, f"{term}.layers=[1]"), **given)) == 0
+    state = torch.load(directory / "autoencoder.ckpt", weights_only=True)["state_dict"]
+    assert not [name for name in state if "objective" in name]
+    weights.rename(moved)
+    scored = ("eval.video=false", "eval.metrics=[vrmse]", "eval.baselines=[]")
+    assert run(Request("eval", scored, workdir=directory)) == 0
+    longer = ("trainer.max_epochs=2",)
+    assert run(Request("ae", longer, resume_from=str(directory))) == 2
+    assert run(Request("ae", (*longer, f"perceptual.weights_file={moved}"), resume_from=str(directory))) == 0
+    rows = [json.loads(line) for line in (directory / "ae/metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 2
+    assert min(row["train/loss/perceptual"] for row in rows) > 0
+
+
 def test_an_unrolled_training_is_evaluated_like_any_other(dataset: Path, tmp_path: Path) -> None:
     unrolled = ("training=unrolled", "training.n_windows=3", "training.curriculum.every=1", "model.processor=direct")
     assert run(Request("epd", (*SMALL_EPD, *unrolled), dataset=str(dataset), workdir=tmp_path / "u")) == 0

@@ -123,6 +123,15 @@ def test_short_forms_choose_options():
     assert config["model"]["decoder"]["_target_"].endswith("DeepCompressionDecoder")
 
 
+def test_an_objective_is_chosen_by_its_name_alone():
+    words = ("model.bottleneck=gaussian", "model.objective.weights.kl.weight=0.01")
+    config = config_of("ae", "objective=vae", *words)
+    assert config == config_of("ae", "model.objective=vae", *words)
+    assert config["model"]["objective"]["weights"]["kl"]["weight"] == 0.01
+    assert list(said(run("ae", "objective=vaee"))) == ["objective=vaee"]
+    assert list(said(run("epd", "objective=vae"))) == ["objective=vae"]
+
+
 def test_parts_inside_parts_can_be_chosen_and_set():
     config = config_of(
         "epd", "model.processor=direct", "model.processor.backbone=vit", "model.processor.backbone.depth=2"
