@@ -78,7 +78,7 @@ class Adversarial(Term):
     """
 
     reduction: ClassVar[str | None] = MEAN
-    keeps_meaning: ClassVar[bool] = False
+    keeps_meaning: bool = False
 
     def __init__(
         self,

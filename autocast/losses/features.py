@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
@@ -96,9 +97,9 @@ class EncoderFeatures(Features):
         self._layers = _chosen(self._layers, n, "the encoder")
 
     def distance(self, x: Frames, r: Frames) -> Float[Tensor, " n"]:
-        with torch.no_grad():
-            truth = self._encoder.features(x.unsqueeze(1))
-        with frozen(cast(nn.Module, self._encoder)):
+        with _judging(cast(nn.Module, self._encoder)):
+            with torch.no_grad():
+                truth = self._encoder.features(x.unsqueeze(1))
             found = self._encoder.features(r.unsqueeze(1))
         assert self._layers is not None
         return _mean(_relative(truth[layer], found[layer]) for layer in self._layers)
@@ -216,6 +217,18 @@ class LearnedDistance(PublishedFeatures[LPIPS]):
         with _single_precision(x):
             distances = network(self._pictures(x.detach(), -1, 1), self._pictures(r, -1, 1))
         return _of_frames(distances, x)
+
+
+@contextmanager
+def _judging(network: nn.Module) -> Iterator[None]:
+    """Inside, it learns nothing and drops nothing out."""
+    was_training = network.training
+    network.eval()
+    try:
+        with frozen(network):
+            yield
+    finally:
+        network.train(was_training)
 
 
 def _read_vgg(name: str, layers: tuple[int, ...], files: tuple[str, ...]) -> VGG:

@@ -33,12 +33,17 @@ def band_powers(x: Float[Tensor, "n *s c"], periodic: tuple[bool, ...]) -> Float
 
 def _windows(x: Tensor, axis: int, size: int, wraps: bool) -> Tensor:
     """An axis becomes two: windows, and the points of each."""
-    n = x.shape[axis]
+    points = _points(x.shape[axis], size, wraps, x.device)
+    return x.index_select(axis, points.flatten()).unflatten(axis, points.shape)
+
+
+@lru_cache(maxsize=8)
+def _points(n: int, size: int, wraps: bool, device: torch.device) -> Tensor:
+    """`(windows, size)`: which points of an axis of `n` every window has."""
     step = max(1, size // 2)
     starts = torch.arange(0, n, step) if wraps and n > size else torch.arange(0, n - size + step, step)
     starts = starts if wraps else starts.clamp(max=n - size)
-    points = (starts[:, None] + torch.arange(size)) % n
-    return x.index_select(axis, points.flatten().to(x.device)).unflatten(axis, points.shape)
+    return ((starts[:, None] + torch.arange(size)) % n).to(device)
 
 
 @lru_cache(maxsize=8)

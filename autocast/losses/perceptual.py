@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -32,7 +32,8 @@ class Perceptual(Term):
     """A distance of features, the mean over layers.
 
     - `encoder`: squared difference of what the autoencoder's own encoder makes of both, over the variance of what it
-      makes of the truth; the encoder does not learn from it.
+      makes of the truth. The encoder learns nothing from being looked through; but what it makes of fields changes
+      while it is trained, so that validation leaves the term out.
     - `random_conv`: the same of a convolutional network with random weights.
     - `spectral`: difference of the logarithms of the power in bands of wavenumber, in windows of 16 points.
     - `vgg16`: absolute difference.
@@ -66,8 +67,6 @@ class Perceptual(Term):
         | https://arxiv.org/abs/1603.08155
     """
 
-    reduction: ClassVar[str | None] = None
-
     def __init__(
         self,
         *,
@@ -84,6 +83,7 @@ class Perceptual(Term):
         files = [weights_file] if isinstance(weights_file, str) else list(weights_file or [])
         self._falls_back = features == LEARNED and not files
         self.kind = RANDOM_CONV if self._falls_back else features
+        self.keeps_meaning = self.kind != ENCODER
         self.device = None if device is None else _device(device)
         self.features = _make(self.kind, layers, files, _checked_range(value_range), seed)
 

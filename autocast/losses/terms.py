@@ -85,7 +85,7 @@ class Term(nn.Module, ABC):
 
     reduction: ClassVar[str | None] = None
     needs: ClassVar[str | None] = None
-    keeps_meaning: ClassVar[bool] = True
+    keeps_meaning: bool = True
 
     @property
     def detail(self) -> str:

@@ -56,18 +56,17 @@ class VGG(nn.Module):
     def __init__(self, name: str, layers: Sequence[int]) -> None:
         super().__init__()
         self.layers = tuple(sorted(layers))
+        for statistic, values in (("mean", MEAN), ("std", STD)):
+            constants = torch.tensor(values, device="cpu")[:, None, None]
+            self.register_buffer(statistic, constants, persistent=False)  # not among what is published
         self.features = nn.Sequential(*vgg_layers(name)[: self.layers[-1] + 1])
 
     def forward(self, x: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n k hk wk"]]:
         """From the first layer to the last."""
-        x = (x - _per_channel(MEAN, x)) / _per_channel(STD, x)
+        x = (x - self.mean) / self.std
         found = []
         for index, layer in enumerate(self.features):
             x = layer(x)
             if index in self.layers:
                 found.append(x)
         return found
-
-
-def _per_channel(values: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None, None]

@@ -16,6 +16,7 @@ from autocast.data.normaliser import Normaliser
 from autocast.emulators import AutoencoderModel
 from autocast.errors import ConfigError
 from autocast.generative.noise import Noise
+from autocast.losses.annealing import Progress
 from autocast.losses.local_spectra import band_powers
 from autocast.losses.objective import Objective
 from autocast.losses.perceptual import Perceptual
@@ -43,7 +44,7 @@ def fields(grid_shape, channels="uv"):
 
 def encoder_of(spec, kind="dc"):
     if kind == "kl":
-        return KLEncoder(spec, base_ch=4, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=())
+        return KLEncoder(spec, base_ch=4, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(), dropout=0.3)
     if kind == "vector":
         return VectorEncoder(spec, widths=(4, 4, 4), latent_channels=6)
     return DeepCompressionEncoder(spec, widths=(6,), blocks=(1,), latent_channels=3)
@@ -134,6 +135,17 @@ def test_the_encoder_learns_through_the_reconstruction_only():
     assert any(gradient.abs().sum() > 0 for gradient in gradients[0])
     for mine, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("kind", ["dc", "kl", "vector"])
+def test_what_an_encoder_drops_out_is_not_taken_for_a_difference(kind):
+    spec = fields((16, 24))
+    autoencoder = autoencoder_of(spec, kind)
+    term = attached(spec, autoencoder)
+    autoencoder.train()
+    x = torch.randn(2, 16, 24, 2)
+    assert value(term, x, x).max() == 0
+    assert all(module.training for module in autoencoder.modules())
 
 
 @pytest.mark.parametrize("kind", ["dc", "kl", "vector"])
@@ -272,8 +284,17 @@ def test_a_weight_means_the_same_whether_frames_are_summed_or_averaged():
     for reduction in ("elbo", "mean"):
         term = attached(spec, autoencoder)
         objective = Objective({"mse": SquaredError(), "it": term}, {"mse": 1.0, "it": 0.5}, reduction=reduction)
-        found[reduction] = objective.measure(Coded(x, r, Plain(x, 0.0)))
+        found[reduction] = objective.measure(Coded(x, r, Plain(x, 0.0)), Progress(0))
     torch.testing.assert_close(found["elbo"]["it"] / found["elbo"]["mse"], found["mean"]["it"] / found["mean"]["mse"])
+
+
+@pytest.mark.parametrize("features", ANY_FIELD)
+def test_validation_leaves_out_what_changes_its_meaning(features):
+    spec = fields((16, 24))
+    objective = Objective({"it": attached(spec, features=features), "mse": SquaredError()}, {"it": 0.5, "mse": 1.0})
+    x, r = torch.randn(2, 2, 16, 24, 2)
+    told = objective.measure(Coded(x, r, Plain(x, 0.0)))
+    assert ("it" in told) == (features != "encoder")
 
 
 def test_in_mixed_precision_networks_compute_in_single(settings):
