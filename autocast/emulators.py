@@ -19,12 +19,15 @@ from autocast.losses.annealing import Progress
 from autocast.losses.objective import Adversary, Objective, mean_squared_error
 from autocast.losses.reconstruction import mse
 from autocast.losses.terms import Coded
-from autocast.metrics.deterministic import vrmse
+from autocast.metrics.deterministic import mean_square, vrmse
+from autocast.metrics.spectral import Grid, fine_energy, fine_energy_ratio
 from autocast.nn.compilation import compile_module, compile_networks
 from autocast.processors.processor import Processor
 from autocast.rollout import AMBIENT, ENCODE_ONCE, LATENT, ROLLOUTS, rollout
 from autocast.types import Batch, Condition, EncodedBatch, FieldSpec, LatentBatch
 
+ROUGHEST = 10.0
+"""Ratio of the fine structure that is told of a frame at most: one that is empty would drown the others."""
 Step = Callable[[Tensor], Tensor]
 """From encoded steps to the next ones."""
 
@@ -105,11 +108,19 @@ class AutoencoderModel(nn.Module):
         return self.objective.teach(coded, self.progress, share)
 
     def validation_scores(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:  # noqa: ARG002
-        """VRMSE of the reconstruction in physical units, and how much of the latents is used."""
-        x = batch.input_fields
-        reconstruction, posterior = self.autoencoder.reconstruct(self.normaliser.normalise(x))
-        forecast = self.normaliser.denormalise(reconstruction)[:, None]
-        return {"vrmse": vrmse(x, forecast, self.spec.n_spatial_dims).mean(), **posterior.usage()}
+        """VRMSE of the reconstruction in physical units, its fine structure over that of each frame (of all channels
+        together, normalised), and how much of the latents is used."""
+        x = self.normaliser.normalise(batch.input_fields)
+        reconstruction, posterior = self.autoencoder.reconstruct(x)
+        forecast, n_dims = self.normaliser.denormalise(reconstruction)[:, None], self.spec.n_spatial_dims
+        grid = Grid(self.spec.grid_shape, self.spec.extent)
+        fine, truth_fine = (fine_energy(fields, grid).sum(-1) for fields in (reconstruction, x))
+        size = mean_square(x, n_dims).sum(-1) + torch.finfo(x.dtype).tiny
+        return {
+            "vrmse": vrmse(batch.input_fields, forecast, n_dims).mean(),
+            "high_frequency_ratio": fine_energy_ratio(fine, truth_fine, size).clamp(max=ROUGHEST).mean().float(),
+            **posterior.usage(),
+        }
 
     def to_latents(self, x: Tensor) -> Tensor:
         """`(B, T, *S, C)` physical to latents `(B, T', *S', C')`, as they come: not normalised."""

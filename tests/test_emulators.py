@@ -307,6 +307,18 @@ def test_an_autoencoder_forecasts_the_truth_encoded_and_decoded() -> None:
     torch.testing.assert_close(found[:, 0], model.reconstruct(batch.output_fields))
 
 
+def test_an_autoencoder_tells_in_validation_how_sharp_it_is() -> None:
+    batch = make_batch()
+    scales = Normaliser(torch.tensor([10.0, -3.0]), torch.tensor([2.0, 0.5]))
+    model: AutoencoderModel = assemble_autoencoder(
+        ENCODERS["identity"], IdentityBottleneck, spec=SPEC, normaliser=scales
+    )
+    exact = model.validation_scores(batch, Noise([]))
+    assert float(exact["high_frequency_ratio"]) == pytest.approx(1)
+    model.autoencoder.decoder.decode = lambda z: 0.5 * z
+    assert float(model.validation_scores(batch, Noise([]))["high_frequency_ratio"]) == pytest.approx(0.25, rel=1e-3)
+
+
 def unrolled_batch(n_windows: int) -> Batch:
     batch = make_batch()
     return dataclasses.replace(batch, output_fields=torch.cat([batch.output_fields] * n_windows, dim=1))

@@ -42,11 +42,14 @@ class Quantised(Posterior):
         return super().penalty() if self._penalty is None else self._penalty
 
     def usage(self) -> dict[str, Tensor]:
-        """`perplexity`: exponential of the entropy of the codes' shares, at most their number; `used_codes`."""
+        """`perplexity`: exponential of the entropy of the codes' shares, at most their number; `used_codes`, and the
+        share `used_share` that these are of the codes, or of the points where there are fewer."""
         counts = torch.bincount(self.indices.flatten(), minlength=self.n_codes).float()
         shares = counts / counts.sum()
         entropy = -(shares * shares.clamp(min=torch.finfo(shares.dtype).tiny).log()).sum()
-        return {"perplexity": entropy.exp(), "used_codes": (counts > 0).sum().float()}
+        used = (counts > 0).sum().float()
+        most = min(self.n_codes, self.indices.numel())
+        return {"perplexity": entropy.exp(), "used_codes": used, "used_share": used / most}
 
 
 class VectorQuantisation(Bottleneck):

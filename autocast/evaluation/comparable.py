@@ -16,7 +16,7 @@ from autocast.evaluation.record import RECORD_FILE, Record, read_record
 from autocast.evaluation.result import ALL_CHANNELS, ENSEMBLE, MEAN, MEMBER, MODEL
 from autocast.metrics.catalogue import resolve_names
 
-DEFAULT_METRICS = ("vrmse", "crps_fair", "ssr")
+DEFAULT_METRICS = ("vrmse", "crps_fair", "ssr", "high_frequency_ratio")
 GROWS_BETTER_WITH_MEMBERS = ("crps", "crps_almost_fair", "skill")
 """Scores of a whole ensemble that a larger one has an advantage in; those of a mean have it too."""
 LATENT = "latent"

@@ -48,6 +48,7 @@ METRIC_NAMES = {
     "valid_time_correlation": "valid time by correlation",
     "valid_time_ssr": "valid time by spread / skill",
     "blow_up": "share of members that blew up",
+    "high_frequency_ratio": "high-frequency energy over the truth's",
     "psrmse_low": "spectrum RMSE, low band",
     "psrmse_mid": "spectrum RMSE, middle band",
     "psrmse_high": "spectrum RMSE, high band",
@@ -64,7 +65,10 @@ MIXED_UNITS = "mixed"
 HEADLINE_METRIC = "vrmse"
 STABILITY_METRICS = ("blow_up", "mean_drift", "energy_drift")
 """Metrics by lead time that say whether a rollout holds."""
-DRAWN_ELSEWHERE = ("spread", "skill", "ssr", "coverage_error", "rank_error", *STABILITY_METRICS)
+DRAWN_ELSEWHERE = (
+    *("spread", "skill", "ssr", "coverage_error", "rank_error", "high_frequency_ratio"),
+    *STABILITY_METRICS,
+)
 """Metrics without a curve: they have a figure of their own, as the bands of wavenumbers have, or say enough as
 numbers."""
 BAND_METRICS = {"psrmse_low": "low", "psrmse_mid": "middle", "psrmse_high": "high", "psrmse_tail": "tail"}

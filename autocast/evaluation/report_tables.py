@@ -73,7 +73,8 @@ def _forecast_name(result: EvaluationResult, kind: str) -> str:
 
 def reconstruction_table(result: EvaluationResult) -> str:
     """What an autoencoder loses of each channel, over all frames: in pure numbers, so that channels compare."""
-    names = {"vrmse": "VRMSE", "nrmse": "NRMSE", **{m: f"spectrum, {band}" for m, band in BAND_METRICS.items()}}
+    names = {"vrmse": "VRMSE", "nrmse": "NRMSE", "high_frequency_ratio": "fine energy, of the truth's"}
+    names |= {m: f"spectrum, {band}" for m, band in BAND_METRICS.items()}
     metrics = [metric for metric in names if not result.series(metric).empty]
     reaches = {reach.channel: reach for reach in spectral_reaches(result)}
     heads = ["channel", *map(names.__getitem__, metrics), *(["kept to wavenumber"] if reaches else [])]

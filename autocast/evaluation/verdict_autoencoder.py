@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autocast.diagnosis import BLURRED, LOSSY
 from autocast.evaluation.findings import MOST_NAMED, Finding, grade, number, percent
 from autocast.evaluation.result import MEMBER
 from autocast.evaluation.result import EvaluationResult as Result
@@ -43,6 +44,18 @@ def reach(result: Result) -> Finding | None:
     text = f"The power spectrum{of} agrees within {tolerance} up to wavenumber {number(worst.wavenumber)} (waves of "
     text += f"{worst.points:.2g} points); {percent(worst.beyond)} of its power lies beyond."
     return Finding("spectrum", mark, text)
+
+
+def sharpness(result: Result) -> Finding | None:
+    """How much of the fine structure is there, of all channels together."""
+    ratios = result.series("high_frequency_ratio", MEMBER)
+    if ratios.empty:
+        return None
+    ratio, error = (float(series.mean(skipna=False)) for series in (ratios, result.series("vrmse", MEMBER)))
+    kept = BLURRED <= ratio <= 1 / BLURRED or error <= LOSSY
+    text = f"Waves shorter than four points have {number(ratio)} times the energy that they have in the truth"
+    text += "." if kept else ": reconstructions are blurred." if ratio < 1 else ": reconstructions are rough."
+    return Finding("sharpness", "good" if kept else "warn", text)
 
 
 def latents(result: Result) -> Finding | None:

@@ -24,6 +24,8 @@ MAX_LEVELS = 19
 """Central intervals that are looked at, at most."""
 WINKLER_LEVEL = 0.8
 """The score `winkler` is of the rank interval whose level is nearest to this; the wider one of two."""
+FINE_FLOOR = 1e-4
+"""Share of the truth's variance that is no fine structure yet: a hundredth of its amplitude."""
 ENDLESS = 1e6
 """Steps: more than any rollout has."""
 INTERPOLATED_LEVELS = tuple(i / 20 for i in range(1, 20))
@@ -247,6 +249,16 @@ _ENTRIES = (
         power=0,
         ideal=1.0,
     ),
+    _single(
+        "high_frequency_ratio",
+        f"(<x_h²> + f) / (<y_h²> + f), f = {_short(FINE_FLOOR)} Var(y), h what there is at waves shorter than 4 points",
+        "Below 1 is blurred, above 1 rough: both are losses.",
+        "Blind to phases: see coherence.",
+        "The mean of an ensemble is blurred by construction: compare like kinds.",
+        power=0,
+        ideal=1.0,
+        variant="isotropic, 4 points of the axis with the widest ones: the upper half of wavenumbers, corners included",
+    ),
     *map(_psrmse, BANDS),
     *map(_coherence, BANDS),
     _crps("crps", "mean_m <abs(x_m - y)> - S / (2 M²), S the sum of <abs(x_m - x_n)> over all pairs", _GNEITING, _FEW),
@@ -400,7 +412,17 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 """Names that stand for several scores, or for a table with a score of its own."""
 DEFAULT_METRICS: tuple[str, ...] = (
     *("mse", "mae", "rmse", "vrmse", "nrmse", "linf", "crps_fair", "crps_almost_fair"),
-    *("spread", "skill", "ssr", "psrmse", "coverage", "rank_histogram", "valid_time", "blow_up"),
+    *(
+        "spread",
+        "skill",
+        "ssr",
+        "high_frequency_ratio",
+        "psrmse",
+        "coverage",
+        "rank_histogram",
+        "valid_time",
+        "blow_up",
+    ),
 )
 """What costs next to nothing beside the others."""
 

@@ -21,6 +21,7 @@ from autocast.metrics.catalogue import (
     resolve_names,
 )
 from autocast.metrics.probabilistic import coverage_of_ranks, interval_levels, rank_shares, winkler_place
+from autocast.metrics.spectral import fine_energy_ratio
 from autocast.metrics.terms import FORECAST_TERMS
 
 Terms = Mapping[str, Any]
@@ -85,6 +86,10 @@ def _ssr_fails(t: Terms) -> np.ndarray:
     return _first_lead(~((ratio >= low) & (ratio <= high)), t["counted"])
 
 
+def _high_frequency_ratio(t: Terms) -> np.ndarray:
+    return fine_energy_ratio(t["fine_energy"], t["truth_fine_energy"], t["truth_variance"])
+
+
 def _plain(name: str) -> tuple[Compute, tuple[str, ...]]:
     """A score that is a term."""
     return lambda t: t[name], (name,)
@@ -100,6 +105,7 @@ _FORMULAS: dict[str, tuple[Compute, tuple[str, ...]]] = {
     "vrmse@well": (lambda t: t["rmse"] / np.sqrt(t["truth_variance"] + 1e-7), ("rmse", "truth_variance")),
     "vrmse@lola": (lambda t: t["rmse"] / np.sqrt(t["truth_variance"] + LOLA_EPS), ("rmse", "truth_variance")),
     "nrmse@pdebench": (lambda t: t["rmse"] / np.sqrt(t["truth_square"]), ("rmse", "truth_square")),
+    "high_frequency_ratio": (_high_frequency_ratio, ("fine_energy", "truth_fine_energy", "truth_variance")),
     **{f"{family}_{band}": _plain(f"{family}_{band}") for family in ("psrmse", "coherence") for band in BANDS},
     "crps": (lambda t: _crps(t, _all_pairs(t)), ("member_mae", "pair_distance")),
     "crps_fair": (lambda t: _crps(t, 1.0), ("member_mae", "pair_distance")),

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil
+from math import ceil, prod
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from autocast.layout import space_axes
-from autocast.metrics.catalogue import BANDS
+from autocast.metrics.catalogue import BANDS, FINE_FLOOR
 
 ROUNDING = torch.finfo(torch.float32).eps ** 2
 """Power of the rounding of fields in single precision, relative to theirs."""
@@ -54,7 +55,7 @@ def isotropic_power(x: Tensor, grid: Grid) -> Tensor:
 
     Smooth fields have shells so weak that a transform in single precision would show its own rounding there.
     """
-    return _shell_means(_modes(x, grid).square().sum(-1), grid)
+    return _shell_means(_mode_power(x, grid), grid)
 
 
 def isotropic_cross_power(x: Tensor, y: Tensor, grid: Grid) -> Tensor:
@@ -65,9 +66,45 @@ def isotropic_cross_power(x: Tensor, y: Tensor, grid: Grid) -> Tensor:
     return _shell_means((_modes(x, grid) * _modes(y, grid)).sum(-1), grid)
 
 
+def fine_energy(x: Tensor, grid: Grid) -> Tensor:
+    """Mean square over points of what a field has at waves shorter than four points, of the axis with the widest ones:
+    in the upper half of wavenumbers. `(..., *S, C)` to `(..., C)`.
+    """
+    return _fine_energy(_mode_power(x, grid), grid)
+
+
+def power_and_fine_energy(x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """`isotropic_power` and `fine_energy`, from one transform."""
+    power = _mode_power(x, grid)
+    return _shell_means(power, grid), _fine_energy(power, grid)
+
+
+def fine_energy_ratio(fine: Any, truth_fine: Any, variance: Any) -> Any:
+    """`fine_energy` of a forecast over that of the truth, arrays or tensors: below 1 it is blurred, above 1 rough.
+
+    Both gain `FINE_FLOOR` times the `variance` of the truth, so that the ratio is about 1 where neither has fine
+    structure to speak of.
+    """
+    floor = FINE_FLOOR * variance
+    return (fine + floor) / (truth_fine + floor)
+
+
+def _fine_energy(power: Tensor, grid: Grid) -> Tensor:
+    axes = space_axes(grid.n_dims)
+    power = power.flatten(axes[0], axes[-1])
+    return torch.einsum("s,...sc->...c", _fine_weights(grid).to(power), power) / prod(grid.shape)
+
+
+def _mode_power(x: Tensor, grid: Grid) -> Tensor:
+    """`(..., *S', C)`"""
+    return _modes(x, grid).square().sum(-1)
+
+
 def _modes(x: Tensor, grid: Grid) -> Tensor:
-    """Real and imaginary parts of the modes of a real transform: `(..., *S', C, 2)` in double precision."""
-    return torch.view_as_real(torch.fft.rfftn(x.double(), dim=space_axes(grid.n_dims), norm="ortho"))
+    """Real and imaginary parts of the modes of a real transform: `(..., *S', C, 2)` in double precision, which Apple's
+    GPUs do not have."""
+    exact = x.float() if x.device.type == "mps" else x.double()
+    return torch.view_as_real(torch.fft.rfftn(exact, dim=space_axes(grid.n_dims), norm="ortho"))
 
 
 def _shell_means(values: Tensor, grid: Grid) -> Tensor:
@@ -79,19 +116,32 @@ def _shell_means(values: Tensor, grid: Grid) -> Tensor:
 @lru_cache(maxsize=8)
 def _shell_weights(grid: Grid) -> Tensor:
     """`(n_shells, n_modes)` weights that average the modes of a real transform within each shell."""
+    k, count = _wavenumbers_of_modes(grid)
+    shell = (k / grid.shell_width).round()
+    weights = (shell == torch.arange(1, grid.n_shells + 1, dtype=torch.float64).unsqueeze(1)) * count
+    return weights / weights.sum(1, keepdim=True)
+
+
+@lru_cache(maxsize=8)
+def _fine_weights(grid: Grid) -> Tensor:
+    """`(n_modes,)` how often a mode counts in the energy of the fine ones."""
+    k, count = _wavenumbers_of_modes(grid)
+    nyquist = min(n / (2 * length) for n, length in zip(grid.shape, grid.extent, strict=True))
+    return (k > nyquist / 2) * count
+
+
+def _wavenumbers_of_modes(grid: Grid) -> tuple[Tensor, Tensor]:
+    """`(n_modes,)` of a real transform: `abs(k)`, and how many modes of the field each stands for."""
     spacing = [length / n for n, length in zip(grid.shape, grid.extent, strict=True)]
     last = torch.fft.rfftfreq(grid.shape[-1], d=spacing[-1], dtype=torch.float64)
     axes = [torch.fft.fftfreq(n, d=d, dtype=torch.float64) for n, d in zip(grid.shape[:-1], spacing[:-1], strict=True)]
     components = torch.meshgrid(*axes, last, indexing="ij")
     k = torch.stack([component.square() for component in components]).sum(0).sqrt()
-    shell = (k / grid.shell_width).round().flatten()
     twice = torch.full_like(last, 2.0)
     twice[0] = 1.0
     if grid.shape[-1] % 2 == 0:
         twice[-1] = 1.0
-    count = twice.expand_as(k).flatten()
-    weights = (shell == torch.arange(1, grid.n_shells + 1, dtype=torch.float64).unsqueeze(1)) * count
-    return weights / weights.sum(1, keepdim=True)
+    return k.flatten(), twice.expand_as(k).flatten()
 
 
 def band_shells(n_shells: int) -> dict[str, slice]:

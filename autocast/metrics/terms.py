@@ -13,7 +13,13 @@ from torch import Tensor
 
 from autocast.metrics import deterministic, probabilistic, stability
 from autocast.metrics.catalogue import BANDS, INTERPOLATED_LEVELS
-from autocast.metrics.spectral import Grid, coherence, isotropic_cross_power, isotropic_power, spectral_rmse
+from autocast.metrics.spectral import (
+    Grid,
+    coherence,
+    isotropic_cross_power,
+    power_and_fine_energy,
+    spectral_rmse,
+)
 from autocast.metrics.stability import Reference
 
 
@@ -35,15 +41,33 @@ class Comparison:
         """`(B, M, T, C)`"""
         return deterministic.largest_errors(self.truth, self.forecast, self.grid.n_dims)
 
-    @cached_property
+    @property
     def truth_power(self) -> Tensor:
         """`(B, T, n_shells, C)`"""
-        return isotropic_power(self.truth, self.grid)
+        return self._truth_spectra[0]
 
-    @cached_property
+    @property
     def power(self) -> Tensor:
         """`(B, M, T, n_shells, C)`"""
-        return isotropic_power(self.forecast, self.grid)
+        return self._spectra[0]
+
+    @property
+    def truth_fine_energy(self) -> Tensor:
+        """`(B, T, C)`"""
+        return self._truth_spectra[1]
+
+    @property
+    def fine_energies(self) -> Tensor:
+        """`(B, M, T, C)`"""
+        return self._spectra[1]
+
+    @cached_property
+    def _truth_spectra(self) -> tuple[Tensor, Tensor]:
+        return power_and_fine_energy(self.truth, self.grid)
+
+    @cached_property
+    def _spectra(self) -> tuple[Tensor, Tensor]:
+        return power_and_fine_energy(self.forecast, self.grid)
 
     @cached_property
     def band_errors(self) -> dict[str, Tensor]:
@@ -109,6 +133,7 @@ FORECAST_TERMS: dict[str, Callable[[Comparison], Tensor]] = {
     "mae": lambda c: deterministic.mae(c.truth, c.forecast, c.grid.n_dims),
     "linf": lambda c: c.largest_errors.mean(1),
     "correlation": lambda c: deterministic.correlation(c.truth, c.forecast, c.grid.n_dims),
+    "fine_energy": lambda c: c.fine_energies.mean(1),
     **{f"psrmse_{band}": partial(_band_error, band=band) for band in BANDS},
     **{f"coherence_{band}": partial(_band_coherence, band=band) for band in BANDS},
 }
@@ -143,6 +168,7 @@ TERMS: dict[str, Callable[[Window], Tensor]] = {
     "truth_square": partial(_of_truth, term=deterministic.mean_square),
     "truth_magnitude": partial(_of_truth, term=deterministic.mean_magnitude),
     "truth_variance": partial(_of_truth, term=deterministic.variance),
+    "truth_fine_energy": lambda w: w.member.truth_fine_energy,
     "pair_distance": partial(_of_both, term=probabilistic.half_pair_distance),
     "pair_rms_distance": partial(_of_members, term=probabilistic.half_pair_rms_distance),
     "ensemble_variance": partial(_of_members, term=probabilistic.ensemble_variance),

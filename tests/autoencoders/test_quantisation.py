@@ -43,6 +43,8 @@ def test_codes_settle_and_gradients_pass_through(bottleneck, grid):
     assert (z.grad != 0).all()
     usage = posterior.usage()
     assert 1 <= float(usage["perplexity"]) <= float(usage["used_codes"]) + 1e-4
+    most = min(bottleneck.n_codes, posterior.indices.numel())
+    assert float(usage["used_share"]) == pytest.approx(float(usage["used_codes"]) / most)
 
 
 def test_the_nearest_code_by_brute_force():

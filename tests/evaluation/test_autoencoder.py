@@ -67,6 +67,12 @@ def test_the_latents_of_all_scored_frames_are_in_a_table(evaluated):
     assert 1 <= result.latents.participation_ratio <= 3
 
 
+def test_an_evaluation_scores_how_sharp_reconstructions_are(evaluated):
+    ratios = evaluated[0].series("high_frequency_ratio")
+    assert len(ratios) == 5
+    assert (ratios > 0).all()
+
+
 def test_the_report_shows_spectra_channels_and_latents(evaluated, tmp_path):
     scores = evaluated[0].scores
     few = scores[scores.metric.isin(("vrmse", "psrmse_low"))]  # a figure takes half a second
@@ -110,6 +116,25 @@ def test_the_verdict_says_what_is_lost(make_result):
     assert (sharp.text, sharp.mark) == ("Power spectra agree within 10 % at every wavenumber.", "good")
     lost = {f.topic: f for f in verdict(with_spectra(result, ones, 0 * ones))}["spectrum"]
     assert lost.text == "The power spectrum of u is off by more than 10 % from the start."
+
+
+@pytest.mark.parametrize(
+    ("ratio", "vrmse", "mark", "words"),
+    [
+        (0.9, 0.3, "good", "have .900 times the energy that they have in the truth."),
+        (0.4, 0.3, "warn", "in the truth: reconstructions are blurred."),
+        (3.0, 0.3, "warn", "in the truth: reconstructions are rough."),
+        (0.4, 0.04, "good", "have .400 times"),
+    ],
+)
+def test_the_verdict_tells_blurred_from_rough(make_result, ratio, vrmse, mark, words):
+    result = make_result(n_members=1)
+    errors = result.scores[result.scores.metric == "vrmse"].assign(value=vrmse)
+    scores = pd.concat([errors, errors.assign(metric="high_frequency_ratio", value=ratio)])
+    blurred = dataclasses.replace(result, scores=scores, reconstructs=True)
+    found = next(finding for finding in verdict(blurred) if finding.topic == "sharpness")
+    assert found.mark == mark
+    assert words in found.text
 
 
 def test_only_the_worst_of_many_channels_are_named(make_result):

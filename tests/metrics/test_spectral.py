@@ -8,6 +8,8 @@ from autocast.metrics.spectral import (
     Grid,
     band_shells,
     coherence,
+    fine_energy,
+    fine_energy_ratio,
     isotropic_cross_power,
     isotropic_power,
     spectral_rmse,
@@ -138,3 +140,33 @@ def test_coherence_of_a_constant_forecast_is_zero_and_of_a_broken_one_undefined(
 def test_cross_power_of_a_field_with_itself_is_its_power(grid):
     x = torch.randn(2, 3, *grid.shape, 2, dtype=torch.float64)
     torch.testing.assert_close(isotropic_cross_power(x, x, grid), isotropic_power(x, grid))
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_fine_energy_is_the_mean_square_of_short_waves(grid):
+    axis = torch.arange(grid.shape[-1], dtype=torch.float64)
+    field = torch.stack([3 * torch.cos(math.pi * axis), 5 * torch.cos(math.pi / 4 * axis)], dim=-1)
+    if grid.shape[-1] % 8:  # a wave of eight points needs a whole number of them
+        field[..., 1] = 5 * torch.cos(2 * math.pi * axis / grid.shape[-1])
+    energy = fine_energy(field.expand(2, *grid.shape, 2), grid)
+    torch.testing.assert_close(energy, torch.tensor([[9.0, 0.0], [9.0, 0.0]]).double())
+
+
+def test_half_the_amplitude_of_short_waves_is_a_quarter_of_their_energy():
+    grid = Grid((16, 16), (1.0, 1.0))
+    truth = torch.randn(16, 16, 1, dtype=torch.float64)
+    coarse = torch.fft.rfft2(truth, dim=(0, 1))
+    k = torch.hypot(torch.fft.fftfreq(16)[:, None], torch.fft.rfftfreq(16)[None])
+    coarse[k > 0.25] *= 0.5
+    blurred = torch.fft.irfft2(coarse, dim=(0, 1), s=(16, 16))
+    energies = [fine_energy(field, grid) for field in (blurred, truth)]
+    torch.testing.assert_close(energies[0] / energies[1], torch.full((1,), 0.25).double())
+    assert 0.25 < float(fine_energy_ratio(*energies, truth.var())) < 0.251
+
+
+def test_fields_without_fine_structure_are_not_called_blurred_or_rough():
+    grid = Grid((32,), (1.0,))
+    truth = torch.cos(2 * math.pi * torch.arange(32) / 32).unsqueeze(-1)
+    noisy = truth + 1e-3 * torch.randn(32, 1)
+    ratio = fine_energy_ratio(fine_energy(noisy, grid), fine_energy(truth, grid), truth.var())
+    assert 1 <= float(ratio) < 1.05
