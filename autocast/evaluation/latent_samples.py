@@ -177,7 +177,7 @@ def _pictures(
     drawn = draw_prior(model, len(frames), seed, None if normal else known)
     lines = interpolate(model, frames[:n_rows], frames[-n_rows:].flip(0))
     return {
-        "recon_grid": (_reconstructed(model, frames), n_rows),
+        "recon_grid": (reconstructed(model, frames), n_rows),
         "generated_grid": (drawn, n_rows),
         "interpolations": (lines.flatten(0, 1), N_STEPS),
         "traversals": (traverse(model, frames[0], known).flatten(0, 1), N_STEPS),
@@ -185,7 +185,8 @@ def _pictures(
 
 
 @torch.no_grad()
-def _reconstructed(model: AutoencoderModel, x: Tensor) -> Tensor:
+def reconstructed(model: AutoencoderModel, x: Tensor) -> Tensor:
+    """Of frames `(n, *S, C)` in physical units."""
     return torch.cat([model.reconstruct(some[:, None])[:, 0] for some in x.split(32)])
 
 

@@ -39,14 +39,17 @@ def draw_dataset(trajectories: Trajectories, path: Path) -> Path:
 
 
 @torch.no_grad()
-def draw_samples(model: Any, directory: Path, *, trajectories: Trajectories) -> list[Path]:
+def draw_samples(model: Any, directory: Path, epoch: int, *, trajectories: Trajectories) -> list[Path]:
     """Snapshots of a short forecast of the first trajectory, one picture per channel.
 
     Args:
         model: As an evaluation takes it.
-        directory: Gets the pictures.
+        directory: Gets a folder `epoch-<n>` with the pictures.
+        epoch: For its name.
         trajectories: A split.
     """
+    directory = directory / f"epoch-{epoch:04}"
+    directory.mkdir(parents=True, exist_ok=True)
     n_input, stride = initial_steps(model, trajectories), model.stride
     n_frames = min(n_input + N_STEPS, len(range(0, trajectories.n_steps(0), stride)))
     read = trajectories.read(0, 0, (n_frames - 1) * stride + 1, stride)

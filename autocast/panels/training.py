@@ -45,6 +45,7 @@ def trained(job: Job, summary: FitSummary) -> Outcome:
         ("best", f"epoch {summary.best_epoch} of {summary.epochs}   val/objective {best}{early}"),
         (file.name, f"{file_size(file.stat().st_size)}{averaged}"),
         ("memory", f"{file_size(summary.peak_memory)} at most"),
+        *_pictures(job),
     ]
     figures = {
         "best_epoch": summary.best_epoch,
@@ -57,6 +58,15 @@ def trained(job: Job, summary: FitSummary) -> Outcome:
     }
     then = f"autocast eval --workdir {job.directory.quoted}"
     return Outcome(summary=figures, rows=rows, next_command=then, products=[file])
+
+
+def _pictures(job: Job) -> Rows:
+    """Where those of an autoencoder are, and how the last ones are drawn."""
+    if job.kind != "ae":
+        return []
+    samples = job.directory.kind_dir(job.kind) / "samples"
+    drawn = [f"{samples.relative_to(job.directory.path)}/"] if samples.is_dir() else []
+    return [("pictures", " · ".join([*drawn, f"autocast sample {job.directory.quoted}"]))]
 
 
 def measured(outcome: Outcome, statistics: LatentStatistics, file: Path) -> Outcome:

@@ -22,6 +22,7 @@ ALWAYS_FREE = (
     *(f"datamodule.{key}" for key in DATA_RESOURCES),
     *(f"eval.{key}" for key in EVAL_RESOURCES),
     "gate",
+    "samples",
 )
 FREE = {
     "train": (*ALWAYS_FREE, "eval", "checkpoint"),

@@ -70,6 +70,7 @@ class Autoencoder:
     eval: dict[str, Any]
     init: dict[str, Any] = field(default_factory=dict)
     perceptual: dict[str, Any] = field(default_factory=dict)
+    samples: dict[str, Any] = field(default_factory=dict)
     cluster: dict[str, Any] | None = None
     seed: int = 42
     gate: Literal["auto", "always", "never"] = "auto"
@@ -116,6 +117,15 @@ class Training:
 class Checkpoint:
     every_n_epochs: int | None = 10
     every_n_minutes: float | None = 10.0
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Pictures of an autoencoder at work while it is trained."""
+
+    first_epochs: int = 5
+    every_n_epochs: int | None = 5
+    n_frames: int = 8
 
 
 @dataclass(frozen=True)
@@ -203,6 +213,7 @@ SECTIONS = {
     "eval": "Eval",
     "checkpoint": "Checkpoint",
     "init": "Init",
+    "samples": "Samples",
     "optimizer": "Optimizer",
     "perceptual": "Perceptual",
     "training": "Training",

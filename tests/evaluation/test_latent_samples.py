@@ -20,15 +20,18 @@ from autocast.evaluation.latent_samples import (
     Latents,
     draw_all,
     draw_prior,
+    field_scales,
     interpolate,
     measure_latents,
     prior_of,
     spread_frames,
     traverse,
+    write_grid,
 )
+from autocast.evaluation.training_grids import draw_training_grids
 from autocast.losses.objective import Objective
 from autocast.losses.terms import KL, Commitment, SquaredError
-from autocast.types import FieldSpec
+from autocast.types import PICTURE_DIMS, FieldSpec
 
 OBJECTIVES = {
     IdentityBottleneck: {"mse": SquaredError},
@@ -153,3 +156,48 @@ def test_all_grids_are_there_and_both_checkpoints_see_the_same(grid_shape, tmp_p
     inputs = np.asarray(Image.open(tmp_path / "vae_input_grid.png"))
     assert inputs.shape == np.asarray(Image.open(tmp_path / "vae_recon_grid_best.png")).shape
     assert inputs.std() > 0
+
+
+def pixels(file):
+    return np.asarray(Image.open(file))
+
+
+@pytest.mark.parametrize("bottleneck", [GaussianBottleneck, VectorQuantisation])
+def test_training_draws_the_same_frames_and_noise_every_time(bottleneck, tmp_path):
+    drawn = [
+        draw_training_grids(make_model(bottleneck), tmp_path, epoch, trajectories=Frames((8, 12)), n_frames=4)
+        for epoch in (1, 20)
+    ]
+    assert [[file.name for file in files] for files in drawn] == [
+        ["reconstruction_epoch_001.png", "generated_epoch_001.png"],
+        ["reconstruction_epoch_020.png", "generated_epoch_020.png"],
+    ]
+    for once, again in zip(*drawn, strict=True):
+        assert np.array_equal(pixels(once), pixels(again))
+        assert pixels(once).std() > 0
+
+
+def test_without_a_prior_training_draws_pairs_alone(tmp_path):
+    (file,) = draw_training_grids(make_model(IdentityBottleneck), tmp_path, 3, trajectories=Frames((8, 12)), n_frames=4)
+    assert file.name == "reconstruction_epoch_003.png"
+
+
+@pytest.mark.parametrize("grid_shape", [(16,), (8, 12), (4, 6, 4)])
+def test_inputs_are_above_their_reconstructions_and_few_frames_are_all(grid_shape, tmp_path):
+    few = Frames(grid_shape, (1, 2))
+    files = draw_training_grids(make_model(grid_shape=grid_shape), tmp_path, 1, trajectories=few, n_frames=8)
+    pairs, generated = map(pixels, files)
+    assert pairs.shape == generated.shape
+    inputs = spread_frames(few, 3)
+    alone = write_grid(torch.from_numpy(inputs), 3, field_scales(inputs, few.spec), tmp_path / "inputs.png")
+    top = pixels(alone)
+    assert np.array_equal(pairs[: len(top)], top)
+
+
+def test_pictures_are_upright_and_in_their_own_colours(tmp_path):
+    spec = FieldSpec("toy", ("red", "green", "blue"), ("",) * 3, PICTURE_DIMS, (2, 2), (2.0, 2.0), ("open",) * 2, 1.0)
+    red = torch.zeros(1, 2, 2, 3)
+    red[0, 0, 1, 0] = 1.0
+    shown = pixels(write_grid(red, 1, field_scales(red.numpy(), spec), tmp_path / "red.png"))
+    assert shown[0, -1].tolist() == [255, 0, 0]
+    assert shown[0, 0].tolist() == shown[-1, -1].tolist() == [0, 0, 0]

@@ -154,7 +154,7 @@ def go_on(name: str, data: Path, run_dir: Path, told: Path, *, n_ranks: int, **o
     train(name, data, run_dir, n_ranks=n_ranks, callbacks={"slowly": Slowly(told)}, checkpoint=every_step, **options)
 
 
-def draw(model: Any, directory: Path) -> list[Path]:
+def draw(model: Any, directory: Path, epoch: int) -> list[Path]:
     (directory / f"drawn-by-{RANK}").touch()
     return []
 

@@ -49,7 +49,7 @@ class Parts(Callback):
         self.told.write_text(json.dumps(parts))
 
 
-def forecast(model: Any, directory: Path) -> list[Path]:
+def forecast(model: Any, directory: Path, epoch: int) -> list[Path]:
     x = torch.ones(1, 3, 8, 12, 2)
     windows = list(model.forecast(x, 4, n_members=2, trajectory=[0]))
     torch.save(torch.cat(windows, dim=2), directory / "forecast.pt")

@@ -113,7 +113,7 @@ def test_it_says_that_there_are_no_averages(runs):
 
 
 def test_all_processes_draw_and_the_first_ones_pictures_are_kept(runs):
-    forecasts = [torch.load(file, weights_only=True) for file in sorted(runs.glob("*/epd/samples/*/forecast.pt"))]
+    forecasts = [torch.load(file, weights_only=True) for file in sorted(runs.glob("*/epd/samples/forecast.pt"))]
     assert len(forecasts) == len(MODELS) + 1  # those resumed after the second epoch draw none
     assert all(x.shape == (1, x.shape[1], 4, 8, 12, 2) and x.isfinite().all() for x in forecasts)
 
