@@ -15,6 +15,7 @@ from autocast import gatekeeper, panels
 from autocast.errors import ConfigError, LaunchError
 from autocast.preflight import data_digest, preflight
 from autocast.runs import ranks
+from autocast.runs.again import diagnosed_run
 from autocast.runs.build import build
 from autocast.runs.console import Screen, problems_text
 from autocast.runs.directory import NoSuchRunError, default_output_base, find_run, run_of_file
@@ -307,6 +308,7 @@ def _train(job: Job, made: Start) -> Outcome:
         main_file=job.directory.checkpoint_file(job.kind),
         config=job.config,
         spec=model.spec.to_dict(),
+        diagnosed=diagnosed_run(job.directory, job.kind, job.config),
     )
     job.header(panels.training(job, model, datamodule))
     gatekeeper.guard(job, model, datamodule, device=_device(job.config["trainer"]["accelerator"]))
@@ -349,27 +351,46 @@ def _measure_latents(job: Job, datamodule: FieldDataModule, outcome: Outcome) ->
 
 def _recipe(job: Job, datamodule: FieldDataModule, pictured: FieldDataModule) -> Recipe:
     """Without trackers, which belong to a run."""
-    from autocast.evaluation.samples import draw_samples
     from autocast.training.checkpoints import CheckpointSettings
     from autocast.training.fit import Recipe
-    from autocast.training.samples import Samples
 
     config = job.config
     optimizer = config["optimizer"]
     checkpoint = CheckpointSettings(**config["checkpoint"])
     callbacks = {name: build(leaf) for name, leaf in config["callbacks"].items()}
-    draw = functools.partial(draw_samples, trajectories=pictured.split("valid"))
     return Recipe(
         **read_own(config["trainer"]),
         trainer=build(without_own(config["trainer"])),
         optimizer=functools.partial(build(optimizer["algorithm"]), lr=optimizer["learning_rate"]),
         lr_scheduler=build(optimizer["lr_scheduler"]) if optimizer["lr_scheduler"] else None,
-        callbacks={**callbacks, "samples": Samples(draw, checkpoint.every_n_epochs or 10)},
+        callbacks={**callbacks, **_pictures(job, pictured)},
         checkpoint=checkpoint,
         augment=datamodule.augmentation,
         curriculum=_curriculum(config),
         seed=config["seed"],
     )
+
+
+def _pictures(job: Job, pictured: FieldDataModule) -> dict[str, Any]:
+    """What draws while a model is trained: snapshots of a forecast, or the grids that `samples` of an autoencoder asks
+    for."""
+    from autocast.evaluation.samples import draw_samples
+    from autocast.evaluation.training_grids import draw_training_grids
+    from autocast.training.samples import Samples
+
+    def note(text: str) -> None:
+        job.console.note(text)
+        job.emit("note", text=text)
+
+    config, valid = job.config, pictured.split("valid")
+    if "samples" not in config:
+        draw = functools.partial(draw_samples, trajectories=valid)
+        return {"samples": Samples(draw, config["checkpoint"]["every_n_epochs"] or 10, note=note)}
+    asked = config["samples"]
+    if asked["every_n_epochs"] is None:
+        return {}
+    draw = functools.partial(draw_training_grids, trajectories=valid, n_frames=asked["n_frames"])
+    return {"samples": Samples(draw, asked["every_n_epochs"], first_epochs=asked["first_epochs"], note=note)}
 
 
 def _curriculum(config: Mapping[str, Any]) -> Any:

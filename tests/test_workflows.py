@@ -23,6 +23,7 @@ import autocast
 from autocast.runs.launch import run
 from autocast.runs.request import Request
 from autocast.runs.using import benchmark, forecast, inspect, simulate
+from autocast.runs.watch.why import show as explain
 
 pytestmark = pytest.mark.e2e
 
@@ -417,6 +418,30 @@ def test_published_weights_are_missed_before_a_training_and_not_after(
     rows = [json.loads(line) for line in (directory / "ae/metrics.jsonl").read_text().splitlines()]
     assert len(rows) == 2
     assert min(row["train/loss/perceptual"] for row in rows) > 0
+
+
+def test_an_autoencoder_is_pictured_while_it_is_trained_and_its_collapse_is_told(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("model.bottleneck=gaussian", "model.objective=vae", "model.objective.weights.kl=100", "callbacks=none")
+    words += ("model.encoder.widths=[8]", "model.encoder.blocks=[0]", "model.encoder.latent_channels=2")
+    words += (
+        "optimizer.learning_rate=0.05",
+        "trainer.max_epochs=7",
+        "datamodule.batch_size=4",
+        "samples.first_epochs=1",
+    )
+    directory = tmp_path / "collapsed"
+    assert run(Request("ae", words, dataset=str(dataset), workdir=directory)) == 0
+    names = {f"{name}_epoch_{epoch:03}.png" for name in ("reconstruction", "generated") for epoch in (1, 5)}
+    assert {file.name for file in (directory / "ae/samples").iterdir()} == names
+    events = [json.loads(line) for line in (directory / ".autocast/ae/train/events.jsonl").read_text().splitlines()]
+    notes = [event["text"] for event in events if event["event"] == "note"]
+    assert len(notes) == 1
+    assert notes[0].startswith("the posterior has collapsed: 0 channels of the latents are active")
+    capsys.readouterr()
+    assert explain(str(directory), kind=None, stage=None, json=False, output_base=None) == 0
+    assert "posterior collapse   ae train: the posterior has collapsed" in capsys.readouterr().out
 
 
 def test_an_unrolled_training_is_evaluated_like_any_other(dataset: Path, tmp_path: Path) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from autocast.runs.directory import TRAIN, RunDirectory
+from autocast.runs.metrics import epoch_records
 
 AUTOENCODER = "autoencoder_checkpoint"
 
@@ -23,9 +23,6 @@ def training_seconds(run: RunDirectory, kind: str) -> dict[str, float]:
 
 
 def _seconds(run: RunDirectory, kind: str) -> float | None:
-    """The sum over epochs; a last line that a kill cut short does not count."""
+    """The sum over epochs."""
     file = run.metrics_file(kind)
-    if not file.is_file():
-        return None
-    lines = file.read_text(encoding="utf-8").split("\n")[:-1]
-    return sum(json.loads(line)["seconds"] for line in lines)
+    return sum(record["seconds"] for record in epoch_records(file)) if file.is_file() else None

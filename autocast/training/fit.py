@@ -17,8 +17,10 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
+from autocast.diagnosis import Run
 from autocast.signals import StoppedError, StopRequest
 from autocast.training.agreement import Agreement
+from autocast.training.ailments import Ailments
 from autocast.training.best import BestObjective
 from autocast.training.budget import Budget
 from autocast.training.checkpoints import (
@@ -83,6 +85,8 @@ class Destination:
     config: dict[str, Any]
     """Plain values."""
     spec: dict[str, Any]
+    diagnosed: Run | None = None
+    """What notes about ailments of the model name; None looks for none."""
 
     @property
     def checkpoints_dir(self) -> Path:
@@ -156,6 +160,8 @@ def fit(
     agreement = Agreement()
     budget = Budget(recipe.budget, agreement) if recipe.budget is not None else None
     own = _own_callbacks(recipe, destination, display, on_event, stop, best, log, agreement)
+    if destination.diagnosed is not None:
+        own.insert(own.index(log) + 1, Ailments(destination.diagnosed, log, display, on_event))
     with nullcontext() if verbose else quiet():
         trainer = _build_trainer(recipe, destination, [agreement, *([budget] if budget else [])], own)
         module = _make_module(trainer, model, recipe, budget, destination)

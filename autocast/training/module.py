@@ -216,8 +216,8 @@ class TrainingModule(L.LightningModule):
     def optimizer_step(self, *args: Any, **options: Any) -> None:
         """Adversaries make theirs after the model's, at a rate with the same schedule."""
         super().optimizer_step(*args, **options)
-        rate = self.trainer.optimizers[0].param_groups[0]["lr"] / self._rates[0]
-        self._adversaries.step(rate, self.trainer.gradient_clip_val)
+        rate, highest = self.trainer.optimizers[0].param_groups[0]["lr"], self._rates[0]
+        self._adversaries.step(rate / highest if highest else 0.0, self.trainer.gradient_clip_val)
 
     def _progress(self, step: int) -> Progress:
         n_batches = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches

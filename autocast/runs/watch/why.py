@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from autocast.diagnosis import Finding, diagnose
 from autocast.errors import ConfigError
+from autocast.runs.again import diagnosed_run
 from autocast.runs.console import Screen, ago, aligned
-from autocast.runs.directory import default_output_base, find_run
+from autocast.runs.directory import TRAIN, default_output_base, find_run
 from autocast.runs.environment import read_environment
 from autocast.runs.exits import DONE
+from autocast.runs.metrics import epoch_records
+from autocast.runs.place import read_config
 from autocast.runs.watch import verdicts
 from autocast.runs.watch.causes import Evidence, cause, evidence
 from autocast.runs.watch.failures import Failure
 from autocast.runs.watch.journal import read_journal
 from autocast.runs.watch.log_files import ranks
 from autocast.runs.watch.remedies import Advice, advice
-from autocast.runs.watch.stages import matching
+from autocast.runs.watch.stages import Stage, matching
 from autocast.runs.watch.state import StageStatus
 from autocast.runs.watch.status import statuses
 
@@ -54,11 +59,15 @@ def show(name: str, *, kind: str | None, stage: str | None, json: bool, output_b
     known = evidence(status, read_journal(run.events_file(status.stage.kind, status.stage.stage)))
     word = cause(known)
     said = advice(word, known)
+    ailments = [(one.stage, finding) for one in found for finding in _ailments(one.stage)]
     if json:
-        screen.document(_document(known, word, said))
+        screen.document(_document(known, word, said, ailments))
         return DONE
     screen.line(headline(known, said))
-    for line in aligned(_rows(known, word, said, found)):
+    rows = _rows(known, word, said, found)
+    for of, finding in ailments:
+        rows += [(finding.name, f"{of.name}: {finding.text}"), *(("try", command) for command in finding.commands)]
+    for line in aligned(rows):
         screen.line(f"  {line}")
     return DONE
 
@@ -69,6 +78,15 @@ def most_urgent(found: Sequence[StageStatus]) -> StageStatus:
         if some := [status for status in found if status.state in states]:
             return max(some, key=lambda status: status.since or 0.0)
     return found[0]
+
+
+def _ailments(stage: Stage) -> list[Finding]:
+    """What the metrics of a training say is wrong with its model."""
+    directory, kind = stage.directory, stage.kind
+    file = directory.metrics_file(kind)
+    if stage.stage != TRAIN or not file.is_file():
+        return []
+    return diagnose(epoch_records(file), diagnosed_run(directory, kind, read_config(directory.config_file(kind))))
 
 
 def headline(known: Evidence, said: Advice) -> str:
@@ -136,7 +154,7 @@ def _log_command(known: Evidence) -> str:
     return f"autocast logs {stage.directory.quoted} --kind {stage.kind} --stage {stage.stage} --err{rank}"
 
 
-def _document(known: Evidence, word: str, said: Advice) -> dict[str, Any]:
+def _document(known: Evidence, word: str, said: Advice, ailments: Sequence[tuple[Stage, Finding]]) -> dict[str, Any]:
     failure, file = known.failure, _log(known)
     return {
         **known.status.document,
@@ -149,4 +167,5 @@ def _document(known: Evidence, word: str, said: Advice) -> dict[str, Any]:
         "message": failure.message if failure else None,
         "traceback": failure.traceback if failure else None,
         "log": str(file) if file else None,
+        "ailments": [{"kind": stage.kind, **asdict(finding)} for stage, finding in ailments],
     }

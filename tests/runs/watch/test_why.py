@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from autocast.cli.main import COMMANDS, load
 from autocast.runs.watch import why
@@ -256,3 +257,38 @@ def test_an_upstream_of_another_run_is_to_be_asked_first(
     parents = [{"role": "autoencoder", "run": str(tmp_path / "rd" / "ae")}]
     stage.directory.run_file("epd", "train").write_text(json.dumps({"uid": "u", "parents": parents}))
     assert explained(stage)["commands"][0] == f"autocast why {tmp_path}/rd/ae"
+
+
+def test_what_ails_a_model_is_told_of_a_training_that_is_done(
+    stage_with: Callable[..., Stage], explained: Explained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = stage_with(*RAN, kind="ae", done=True)
+    run = stage.directory
+    config = yaml.safe_load(run.config_file("ae").read_text())
+    config["datamodule"]["data_path"] = "datasets/rd"
+    config["model"] = {
+        "bottleneck": {"_target_": "x.GaussianBottleneck"},
+        "objective": {"terms": {"kl": {"_target_": "x.KL"}}, "weights": {"kl": 5.0}},
+    }
+    run.config_file("ae").write_text(yaml.safe_dump(config))
+    argv = ["autocast", "ae", "--dataset", "rd", "--workdir", "outputs/rd/00", "--run-name=1", "--overwrite", "a.b=1"]
+    again = {"argv": ["autocast", "ae", "--resume-from", "rd/00", "trainer.max_epochs=9"]}
+    record = {"uid": "cafe0001", "parents": [], "mode": "local", "argv": argv, "continued": [again]}
+    run.run_file("ae", "train").write_text(json.dumps(record))
+    collapsed = {"val/active_units": 0.0, "val/vrmse": 1.0, "val/loss/kl": 0.01}
+    lines = [json.dumps({"epoch": epoch, **collapsed}) + "\n" for epoch in range(1, 7)]
+    run.metrics_file("ae").parent.mkdir(parents=True, exist_ok=True)
+    run.metrics_file("ae").write_text("".join(lines) + '{"epoch": 7, "val')
+    found = explained(stage)
+    assert found["cause"] == "done"
+    (ailment,) = found["ailments"]
+    assert (ailment["kind"], ailment["name"]) == ("ae", "posterior collapse")
+    assert ailment["commands"][1] == (
+        "autocast ae --dataset rd a.b=1 trainer.max_epochs=9 model.objective.weights.kl=0.5"
+    )
+    why.show("rd/00", kind=None, stage=None, json=False, output_base=run.path.parents[1])
+    told = capsys.readouterr().out
+    assert "posterior collapse   ae train: the posterior has collapsed: 0 channels" in told
+    assert (
+        f"try                  autocast ae --dataset datasets/rd --preset resume_fix --init-from {run.quoted}" in told
+    )
