@@ -23,10 +23,11 @@ from torch import nn
 from autocast.data.trajectories import Trajectories
 from autocast.evaluation.compilation import compile_anyway
 from autocast.evaluation.forecasters import ModelForecaster
-from autocast.evaluation.memory import host_memory_left, is_out_of_memory, peak_bytes
+from autocast.evaluation.memory import host_memory_left, peak_bytes
 from autocast.evaluation.settings import AUTO
 from autocast.evaluation.trajectory_batches import TestTrajectories
 from autocast.nn.flops import counting_flops
+from autocast.nn.memory import is_out_of_memory
 
 STEP, ROLLOUT = "step", "rollout"
 MEASURED, OUT_OF_MEMORY, OUT_OF_TIME = "measured", "out of memory", "out of time"

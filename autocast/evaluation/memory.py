@@ -18,8 +18,6 @@ HOST_BUDGET = 1e9
 """Bytes for the tensors of a model call on a CPU, where larger calls are no faster."""
 GPU_SHARE = 0.5
 """Of a GPU's free memory; the rest is for scores and for what the allocator loses."""
-NO_MEMORY = ("can't allocate memory", "not enough memory", "ALLOC_FAILED")
-"""Of messages of allocators without an error type of their own."""
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 FEW, MORE = 1, 4
 """Rows with which a call is measured."""
@@ -51,13 +49,6 @@ def peak_bytes(call: Callable[[], Any], device: torch.device) -> int:
     with _Tally() as tally:
         call()
     return tally.most
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there was no memory left: on a CPU torch has no type of its own for it."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
 
 
 def host_memory_left() -> float:

@@ -34,7 +34,6 @@ from autocast.evaluation.cost import (
     count_parameters,
     measure_model,
 )
-from autocast.evaluation.memory import is_out_of_memory
 from autocast.evaluation.payoff import PayOff, Simulation
 from autocast.generative import parametrisations, schedules
 from autocast.generative.samplers import Euler
@@ -241,29 +240,6 @@ def test_a_cpu_is_not_asked_for_more_than_it_has(make_spec, monkeypatch):
     assert [row.status for row in cost.rows] == [MEASURED] * 2 + [OUT_OF_MEMORY] * 6
     assert cost.rows[-1].detail.startswith("needs about")
     assert set(model.processor.backbone.rows) == {1}
-
-
-@pytest.mark.parametrize(
-    ("error", "is_one"),
-    [
-        (
-            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
-            True,
-        ),
-        (torch.OutOfMemoryError("CUDA out of memory"), True),
-        (MemoryError(), True),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
-        (ValueError("can't allocate memory"), False),
-    ],
-)
-def test_what_says_that_memory_is_out(error, is_one):
-    assert is_out_of_memory(error) is is_one
-
-
-def test_the_allocator_of_a_cpu_refuses_in_words_that_are_known():
-    with pytest.raises(RuntimeError) as refused:
-        torch.empty(2**60, dtype=torch.uint8)
-    assert is_out_of_memory(refused.value)
 
 
 def test_other_errors_are_not_swallowed(make_spec):
