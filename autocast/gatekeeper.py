@@ -58,8 +58,9 @@ def _is_long(job: Job, model: Any, datamodule: FieldDataModule, device: str) -> 
         return False
     n_devices = (ranks.count_devices(trainer["devices"]) or 1) * trainer["num_nodes"]
     batch = _first_batch(datamodule)
-    share = batch.map(lambda x: x[: -(-batch.size // n_devices)])
-    return is_long(model, share, n_batches=n_batches, device=device)
+    n_windows = -(-batch.size // n_devices)
+    piece, *_ = batch.split(min(n_windows, trainer.get("micro_batch") or n_windows))
+    return is_long(model, piece, n_batches=n_batches * n_windows / piece.size, device=device)
 
 
 def _first_batch(datamodule: FieldDataModule) -> Batch:

@@ -103,9 +103,14 @@ def _clashes(config: Mapping[str, Any]) -> Iterator[Problem]:
     """Settings of a training that each are good, and not together."""
     trainer, optimizer = config.get("trainer", {}), config.get("optimizer", {})
     compiled, accumulated = trainer.get("compile"), trainer.get("accumulate_grad_batches") or 1
-    if compiled in CUDA_GRAPHS and accumulated > 1:
-        message = "CUDA graphs overwrite the gradients that are to be added up. Set trainer.compile=default"
-        yield Problem(f"trainer.compile, trainer.accumulate_grad_batches={accumulated}", message)
+    parts = {
+        "accumulate_grad_batches": accumulated if accumulated > 1 else None,
+        "micro_batch": trainer.get("micro_batch"),
+    }
+    for key, n in parts.items():
+        if compiled in CUDA_GRAPHS and n:
+            message = "CUDA graphs overwrite the gradients that are to be added up. Set trainer.compile=default"
+            yield Problem(f"trainer.compile, trainer.{key}={n}", message)
     strategy = trainer.get("strategy")
     if isinstance(strategy, Mapping) and str(optimizer.get("algorithm", {}).get("_target_")).endswith(".SOAP"):
         yield Problem("optimizer=soap", "looks at whole weights, of which each device has a part. Set optimizer=adamw")

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -170,6 +171,11 @@ class Batch:
     def first_outputs(self, n_steps: int) -> Batch:
         """The batch with its first `n_steps` output steps only."""
         return dataclasses.replace(self, output_fields=self.output_fields[:, :n_steps])
+
+    def split(self, size: int) -> list[Batch]:
+        """The windows in groups of at most `size`."""
+        slices = [slice(first, first + size) for first in range(0, self.size, size)]
+        return [self.map(itemgetter(rows)) for rows in slices]
 
     def to(self, device: Any, non_blocking: bool = False) -> Batch:
         """All but `trajectory` and `start`, which name the windows: to read them never waits for a device."""

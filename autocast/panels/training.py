@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,7 @@ def trained(job: Job, summary: FitSummary) -> Outcome:
     rows = [
         ("best", f"epoch {summary.best_epoch} of {summary.epochs}   val/objective {best}{early}"),
         (file.name, f"{file_size(file.stat().st_size)}{averaged}"),
-        ("memory", f"{file_size(summary.peak_memory)} at most"),
+        ("memory", " ".join([f"{file_size(summary.peak_memory)} at most", *_pieces(summary.micro_batch)])),
         *_pictures(job),
     ]
     figures = {
@@ -54,6 +55,7 @@ def trained(job: Job, summary: FitSummary) -> Outcome:
         "steps": summary.steps,
         "seconds": round(summary.seconds, 1),
         "peak_memory": summary.peak_memory,
+        "micro_batch": summary.micro_batch,
         "stopped_early": summary.stopped_early,
     }
     then = f"autocast eval --workdir {job.directory.quoted}"
@@ -147,7 +149,7 @@ def estimated(job: Job, cost: Cost) -> Outcome:
             f"{count(cost.steps_per_epoch, 'step')} · {cost.seconds_per_epoch(every):.3g} s, "
             f"{ends:.2g} s of it for validation and checkpoint",
         ),
-        ("memory", f"{file_size(cost.peak_memory)} at most"),
+        ("memory", " ".join([f"{file_size(cost.peak_memory)} at most", *_pieces(cost.micro_batch)])),
         (
             "in all",
             f"{n_epochs:,.4g} epochs · {n_epochs * cost.steps_per_epoch:,.0f} steps · {_hours(hours / n_devices)}{on}",
@@ -159,19 +161,24 @@ def estimated(job: Job, cost: Cost) -> Outcome:
         "seconds_per_epoch": cost.seconds_per_epoch(every),
         "steps_per_epoch": cost.steps_per_epoch,
         "peak_memory": cost.peak_memory,
+        "micro_batch": cost.micro_batch,
         "checkpoint_bytes": cost.checkpoint_bytes,
         "epochs": n_epochs,
         "hours": hours / n_devices,
         "device_hours": hours,
         "disk_bytes": round(disk),
     }
-    return Outcome(figures, rows, _without_estimate(bounded=bool(limits)))
+    more = [] if limits else ["trainer.budget=24h"]
+    if cost.micro_batch != trainer.get("micro_batch"):
+        more.append(f"trainer.micro_batch={cost.micro_batch}")
+    return Outcome(figures, rows, _without_estimate(more))
 
 
-def _without_estimate(*, bounded: bool) -> str:
-    """The command that really trains; a run that nothing bounds gets the day that was counted with."""
+def _without_estimate(more: Sequence[str]) -> str:
+    """The command that really trains: a run that nothing bounds gets the day that was counted with, and one whose
+    batches did not fit in memory the pieces that did."""
     words = [word for word in command_line() if word not in ("--estimate", "--json")]
-    return shlex.join([*words, *([] if bounded else ["trainer.budget=24h"])])
+    return shlex.join([*words, *more])
 
 
 def _hours(hours: float) -> str:
@@ -202,7 +209,7 @@ def recipe_line(config: dict[str, Any]) -> str:
         count(epochs, "epoch") if epochs != -1 else "",
         count(steps, "step") if steps != -1 else "",
         f"budget {budget}" if budget else "",
-        f"batch {config['datamodule']['batch_size']}",
+        " ".join([f"batch {config['datamodule']['batch_size']}", *_pieces(trainer.get("micro_batch"))]),
         _unrolled(config["datamodule"].get("n_windows", 1)),  # an older config lacks it
         f"{class_name(optimizer['algorithm']).lower()} {optimizer['learning_rate']:g}",
         f"ema {ema:g}" if ema else "",
@@ -210,6 +217,10 @@ def recipe_line(config: dict[str, Any]) -> str:
         f"seed {config['seed']}",
     ]
     return " · ".join(word for word in words if word)
+
+
+def _pieces(micro_batch: int | None) -> list[str]:
+    return [f"in pieces of {micro_batch}"] if micro_batch else []
 
 
 def _ema(config: dict[str, Any]) -> float | None:

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("hydra", "perceptual", "logging", "cluster", "eval.name", "eval.video_dir", "eval.checkpoint")
-RESOURCES = ("accelerator", "devices", "num_nodes", "strategy", "max_time", "budget", "default_root_dir", "compile")
+TRAINER_RESOURCES = (
+    *("accelerator", "devices", "num_nodes", "strategy", "max_time", "budget", "default_root_dir"),
+    *("compile", "micro_batch"),
+)
 DATA_RESOURCES = ("n_workers", "placement", "memory_limit")
 EVAL_RESOURCES = ("batch_size", "max_rows", "memory_limit", "devices", "compile")
 ALWAYS_FREE = (
     *NAMES,
-    *(f"trainer.{key}" for key in RESOURCES),
+    *(f"trainer.{key}" for key in TRAINER_RESOURCES),
     *(f"datamodule.{key}" for key in DATA_RESOURCES),
     *(f"eval.{key}" for key in EVAL_RESOURCES),
     "gate",

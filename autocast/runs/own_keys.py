@@ -25,6 +25,12 @@ def _steps(value: Any) -> list[int]:
     return value
 
 
+def _windows(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise ValueError(f"{value}: a number of windows from 1 is wanted, or null")
+    return value
+
+
 def _mode(value: Any) -> str | None:
     if value is not None and value not in MODES:
         raise ValueError(f"{value}: one of {', '.join(MODES)} is wanted, or null")
@@ -41,6 +47,7 @@ OWN: dict[str, Callable[[Any], Any]] = {
     "trainer.budget": budget_seconds,
     "trainer.max_spike": _spike,
     "trainer.skip_steps": _steps,
+    "trainer.micro_batch": _windows,
     "trainer.compile": _mode,
     "trainer.tf32": _switch,
 }

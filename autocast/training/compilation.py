@@ -13,18 +13,24 @@ from autocast.errors import ConfigError
 from autocast.nn.compilation import CUDA_GRAPHS, check_compiler, compile_networks
 
 
-def compile_for(trainer: L.Trainer, model: nn.Module, mode: str) -> None:
-    """Compiles the networks of a model that `trainer` is about to train.
+def compile_for(trainer: L.Trainer, model: nn.Module, mode: str, micro_batch: int | None = None) -> None:
+    """Compiles the networks of a model that `trainer` is about to train, in pieces of `micro_batch` windows if any.
 
     Raises:
         ConfigError: There is no compiler, or the mode has CUDA graphs, whose gradients cannot be accumulated.
     """
     device = trainer.strategy.root_device
     check_compiler(device, f"trainer.compile={mode}")
-    if mode in CUDA_GRAPHS and trainer.accumulate_grad_batches > 1:  # https://github.com/pytorch/pytorch/issues/169545
+    accumulated = trainer.accumulate_grad_batches
+    if mode in CUDA_GRAPHS and (accumulated > 1 or micro_batch):  # https://github.com/pytorch/pytorch/issues/169545
+        key = (
+            f"trainer.accumulate_grad_batches={accumulated}"
+            if accumulated > 1
+            else f"trainer.micro_batch={micro_batch}"
+        )
         raise ConfigError(
-            f"trainer.compile={mode} with trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}: CUDA "
-            "graphs overwrite the gradients that are to be added up. Set trainer.compile=default."
+            f"trainer.compile={mode} with {key}: CUDA graphs overwrite the gradients that are to be added up. Set "
+            "trainer.compile=default."
         )
     compile_networks(model, mode)
 

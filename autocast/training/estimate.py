@@ -45,6 +45,8 @@ class Cost:
     steps_per_epoch: int
     checkpoint_bytes: int
     peak_memory: int
+    micro_batch: int | None
+    """Windows that were computed at once; None is all of a batch."""
 
     def seconds_per_epoch(self, every: int = 1) -> float:
         """With a validation after every so many epochs."""
@@ -155,6 +157,7 @@ def measure(model: nn.Module, datamodule: L.LightningDataModule, recipe: Recipe,
         steps_per_epoch=math.ceil(n_train / settings["accumulate_grad_batches"]),
         checkpoint_bytes=size,
         peak_memory=summary.peak_memory,
+        micro_batch=summary.micro_batch,
     )
 
 

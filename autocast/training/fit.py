@@ -15,9 +15,11 @@ import torch
 from lightning.fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import nn
 
 from autocast.diagnosis import Run
+from autocast.nn.compilation import CUDA_GRAPHS
 from autocast.signals import StoppedError, StopRequest
 from autocast.training.agreement import Agreement
 from autocast.training.ailments import Ailments
@@ -35,6 +37,7 @@ from autocast.training.curriculum import Curriculum
 from autocast.training.divergence import DivergenceGuard
 from autocast.training.media import finish_trackers, start_trackers
 from autocast.training.metrics_log import MetricsFile, MetricsLog
+from autocast.training.micro_batches import MicroBatches
 from autocast.training.module import Augmentation, MakeOptimizer, MakeScheduler, TrainingModule
 from autocast.training.position import DataPosition
 from autocast.training.progress import Display, Progress, peak_memory
@@ -68,6 +71,8 @@ class Recipe:
     """How many windows of the batches are trained on; None is all."""
     compile: str | None = None
     """The mode that `torch.compile` compiles the networks in; None leaves them eager."""
+    micro_batch: int | None = None
+    """Windows that a device computes at once; None is all of a batch. Fewer once memory runs out."""
     tf32: bool = False
     """Whether GPUs multiply single-precision numbers in TF32."""
     seed: int = 42
@@ -114,6 +119,8 @@ class FitSummary:
     checkpoint_file: Path
     peak_memory: int
     stopped_early: bool
+    micro_batch: int | None
+    """Windows that were computed at once in the end; None is all of a batch."""
 
 
 def fit(
@@ -164,18 +171,28 @@ def fit(
         own.insert(own.index(log) + 1, Ailments(destination.diagnosed, log, display, on_event))
     with nullcontext() if verbose else quiet():
         trainer = _build_trainer(recipe, destination, [agreement, *([budget] if budget else [])], own)
-        module = _make_module(trainer, model, recipe, budget, destination)
+        micro_batches = MicroBatches(
+            recipe.micro_batch,
+            obstacle=_obstacle(trainer, recipe),
+            say=lambda text: _note(trainer, display, on_event, text),  # averaging copies it: a display cannot be
+        )
+        module = _make_module(trainer, model, recipe, budget, micro_batches, destination)
         if recipe.compile is not None:
-            compile_for(trainer, model, recipe.compile)
+            compile_for(trainer, model, recipe.compile, recipe.micro_batch)
         if is_sharded(trainer):
             _train_without_averages(trainer, recipe, display, on_event)
         with _tracked(trainer.loggers, destination.config), tf32(recipe.tf32):
             _run(trainer, module, datamodule, stop, resume_from)
-    return _summarise(trainer, best, log, destination)
+    return _summarise(trainer, best, log, micro_batches, destination)
 
 
 def _make_module(
-    trainer: L.Trainer, model: nn.Module, recipe: Recipe, budget: Budget | None, destination: Destination
+    trainer: L.Trainer,
+    model: nn.Module,
+    recipe: Recipe,
+    budget: Budget | None,
+    micro_batches: MicroBatches,
+    destination: Destination,
 ) -> TrainingModule:
     return (ShardedModule if is_sharded(trainer) else TrainingModule)(
         model,
@@ -183,6 +200,7 @@ def _make_module(
         lr_scheduler=recipe.lr_scheduler,
         budget=budget,
         skip_steps=recipe.skip_steps,
+        micro_batches=micro_batches,
         seed=recipe.seed,
         augment=recipe.augment,
         curriculum=recipe.curriculum,
@@ -241,9 +259,23 @@ def _build_trainer(recipe: Recipe, destination: Destination, first: list[Callbac
 
 def _train_without_averages(trainer: L.Trainer, recipe: Recipe, display: Display, on_event: OnEvent) -> None:
     text = leave_out_averages(trainer, recipe.callbacks)
-    if text and trainer.is_global_zero:
+    if text:
+        _note(trainer, display, on_event, text)
+
+
+def _note(trainer: L.Trainer, display: Display, on_event: OnEvent, text: str) -> None:
+    if trainer.is_global_zero:
         display.line(f"note: {text}")
         on_event("note", {"text": text})
+
+
+def _obstacle(trainer: L.Trainer, recipe: Recipe) -> str:
+    """Why a batch cannot be computed in smaller pieces once the training runs; nothing where it can."""
+    if not isinstance(trainer.strategy, SingleDeviceStrategy):
+        return "one of several processes cannot take smaller ones by itself"
+    if recipe.compile in CUDA_GRAPHS:
+        return f"the CUDA graphs of trainer.compile={recipe.compile} allow no others (trainer.compile=default does)"
+    return ""
 
 
 def _environment() -> list[ClusterEnvironment]:
@@ -292,7 +324,9 @@ def _run(
         raise StoppedError(stop.reason, trainer.current_epoch, trainer.global_step) from None
 
 
-def _summarise(trainer: L.Trainer, best: BestObjective, log: MetricsLog, destination: Destination) -> FitSummary:
+def _summarise(
+    trainer: L.Trainer, best: BestObjective, log: MetricsLog, micro_batches: MicroBatches, destination: Destination
+) -> FitSummary:
     stoppers = [c for c in trainer.callbacks if isinstance(c, EarlyStopping)]  # type: ignore[attr-defined]
     return FitSummary(
         best_epoch=best.epoch,
@@ -303,4 +337,5 @@ def _summarise(trainer: L.Trainer, best: BestObjective, log: MetricsLog, destina
         checkpoint_file=destination.main_file,
         peak_memory=peak_memory(trainer),
         stopped_early=any(stopper.stopped_epoch > 0 for stopper in stoppers),
+        micro_batch=micro_batches.size,
     )

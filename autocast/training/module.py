@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
+import torch
 from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,10 +19,13 @@ from autocast.data.sampler import EpochSampler
 from autocast.errors import CheckpointError, ConfigError
 from autocast.generative.noise import Noise
 from autocast.losses.annealing import Progress
+from autocast.nn.memory import is_out_of_memory
 from autocast.training.adversaries import KEY as ADVERSARIES
 from autocast.training.adversaries import Adversaries, HasAdversaries, check_adversaries
 from autocast.training.budget import Budget
 from autocast.training.curriculum import Curriculum
+from autocast.training.micro_batches import KEY as MICRO_BATCH
+from autocast.training.micro_batches import MicroBatches, mean_terms
 from autocast.training.optimizers import Length, count_total_steps, parameter_groups, refresh_rates
 from autocast.types import Batch
 
@@ -28,6 +33,7 @@ MakeOptimizer = Callable[[list[dict[str, Any]]], Optimizer]
 """From groups of parameters."""
 MakeScheduler = Callable[[Optimizer, Length], LRScheduler]
 Augmentation = Callable[[Batch, Noise], Batch]
+Measure = Callable[[Batch, Noise], dict[str, Tensor]]
 
 # What numbers are drawn for, after the seed in their keys. A rollout's keys, (seed, trajectory, member), have in its
 # place a number that never gets so large: nothing is drawn twice, even if both have the same seed.
@@ -59,9 +65,13 @@ class TrainingModule(L.LightningModule):
     """Trains any model that has a `loss`.
 
     The noise of optimiser step s for sample i of the global batch comes from (seed, s, i), and so does its
-    augmentation, each with a purpose in its key: restarts repeat them, and they are the same for any number of ranks
-    and of micro-batches in an accumulation. Validation noise comes from (seed, trajectory, start) and is the same in
-    every epoch, so that `val/objective` is comparable over epochs.
+    augmentation, each with a purpose in its key: restarts repeat them, and they are the same for any number of ranks,
+    of batches in an accumulation and of pieces of a batch. Validation noise comes from (seed, trajectory, start) and is
+    the same in every epoch, so that `val/objective` is comparable over epochs.
+
+    The gradients of a batch's pieces add up to those of the batch, as far as its loss is a mean over windows. What a
+    model keeps itself of the batches that it sees (averaged codebooks) counts pieces as batches, and sees those twice
+    in which memory ran out; so do generators of torch that dropout draws from.
 
     Args:
         model: A `Trainable`; its weights are `model.*` in checkpoints.
@@ -73,6 +83,7 @@ class TrainingModule(L.LightningModule):
         curriculum: Training batches are cut to so many windows of the model's `n_steps_output`; None leaves all.
             Validation is always on all, so that `val/objective` is comparable over epochs.
         skip_steps: Optimiser steps whose batches are not trained on.
+        micro_batches: How many windows are computed at once; None is all of a batch, or fewer once memory runs out.
         record: Plain values that checkpoints carry under "autocast": kind, config, field specification, versions.
         n_score_batches: Validation batches, evenly spread, on which `validation_scores` are evaluated in an epoch:
             a generative model is sampled for them.
@@ -91,6 +102,7 @@ class TrainingModule(L.LightningModule):
         augment: Augmentation | None = None,
         curriculum: Curriculum | None = None,
         skip_steps: Collection[int] = (),
+        micro_batches: MicroBatches | None = None,
         record: dict[str, Any] | None = None,
         n_score_batches: int = 2,
     ):
@@ -103,6 +115,7 @@ class TrainingModule(L.LightningModule):
         self.augment = augment
         self.curriculum = curriculum
         self.skip_steps = frozenset(skip_steps)
+        self.micro_batches = micro_batches or MicroBatches()
         self.record = record or {}
         self.n_score_batches = n_score_batches
         self.max_steps = math.inf
@@ -112,6 +125,10 @@ class TrainingModule(L.LightningModule):
         self._n_rows_before = 0
         self._adversaries = Adversaries([])
         self._adversary_states: list[dict[str, Any]] | None = None
+        self._is_alone = False
+        """Whether no other process waits for gradients, which Lightning's strategies exchange after `training_step`."""
+        self._taken: list[tuple[Batch, range]] = []
+        """Batches of the running optimiser step, and the positions of their samples."""
 
     def setup(self, stage: str) -> None:  # noqa: ARG002
         """Takes over two limits that Lightning (2.6) misapplies.
@@ -123,6 +140,7 @@ class TrainingModule(L.LightningModule):
         self.trainer.fit_loop.epoch_loop.max_steps = -1
         self.repeats_batches = self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
         self.trainer.overfit_batches = 0.0  # type: ignore[attr-defined]
+        self._is_alone = isinstance(self.trainer.strategy, SingleDeviceStrategy)
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self.model)
@@ -192,9 +210,15 @@ class TrainingModule(L.LightningModule):
             self.trainer.train_dataloader.sampler.set_epoch(0)  # type: ignore[union-attr]
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any] | None:
-        """The objective, and for those who log the optimiser step and, detached, what the objective is made of; nothing
-        for a batch that is skipped, whose step changes no weight."""
+        """Adds the gradients of a batch to those of its optimiser step, but for what Lightning shall do.
+
+        Returns:
+            That as "loss", and for those who log the optimiser step and, detached, what the objective is made of;
+            nothing for a batch that is skipped, whose step changes no weight.
+        """
         step, rows = self.trainer.global_step, self._rows(batch, batch_idx)
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self.zero_grad()
         if step in self.skip_steps:
             return None
         batch = self.cut(batch, step)
@@ -202,16 +226,65 @@ class TrainingModule(L.LightningModule):
             batch = self.augment(batch, Noise([(self.seed, AUGMENTATION, step, row) for row in rows]))
         if isinstance(self.model, Anneals):
             self.model.advance(self._progress(step))
-        terms = self._losses(batch, Noise([(self.seed, TRAINING, step, row) for row in rows]))
-        told = {_logged_name("train", name): value.detach() for name, value in terms.items()}
-        return {"loss": terms["loss"], "step": step, "terms": told}
+        self._taken.append((batch, rows))
+        loss, terms = self.micro_batches.fit(self._learn, batch.size)
+        told = {_logged_name("train", name): value for name, value in terms.items()}
+        return {"loss": loss, "step": step, "terms": told}
 
-    def _losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
-        """The model's, and what its adversaries learn from it."""
+    def _learn(self, broken_off: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """What is left of the loss of the newest batch, and its terms.
+
+        Args:
+            broken_off: A call before was, and left some gradients: all batches of the optimiser step come again.
+        """
+        if broken_off:
+            self.zero_grad()
+        *earlier, (batch, rows) = self._taken
+        for one, its_rows in earlier if broken_off else []:
+            self._learn_pieces(one, its_rows)
+        return self._learn_pieces(batch, rows)
+
+    def _learn_pieces(self, batch: Batch, rows: range) -> tuple[Tensor, dict[str, Tensor]]:
+        """Where several processes train together the last piece is left, with whose gradients they exchange all."""
+        noise = Noise([(self.seed, TRAINING, self.trainer.global_step, row) for row in rows])
+        pieces = self.micro_batches.split(batch, noise)
+        parts = []
+        for i, (piece, streams) in enumerate(pieces, start=1):
+            share = piece.size / batch.size
+            terms = self._losses(piece, streams, share)
+            loss = share * terms["loss"]
+            if self._is_alone or i < len(pieces):
+                self._add_gradients(loss)
+                loss = loss.detach()
+            parts.append((share, {name: value.detach() for name, value in terms.items()}))
+        return loss, mean_terms(parts)
+
+    def _losses(self, batch: Batch, noise: Noise, share: float) -> dict[str, Tensor]:
+        """The model's, and what its adversaries learn from a piece that is such a share of its batch."""
         if not isinstance(self.model, HasAdversaries):
             return self.model.loss(batch, noise)
         terms, coded = self.model.contest(batch, noise)
-        return terms | self.model.teach(coded, 1 / self.trainer.accumulate_grad_batches)
+        return terms | self.model.teach(coded, share / self.trainer.accumulate_grad_batches)
+
+    def _add_gradients(self, loss: Tensor) -> None:
+        """As Lightning does it after `training_step`, which is not to be computed in reduced precision throughout."""
+        with torch.autocast(loss.device.type, enabled=False):
+            part = loss / self.trainer.accumulate_grad_batches
+            self.trainer.strategy.backward(part, self.trainer.optimizers[0])
+
+    def backward(self, loss: Tensor, *args: Any, **options: Any) -> None:
+        """Raises MemoryShortageError where it cannot be computed in smaller pieces."""
+        if not loss.requires_grad:  # its gradients are there
+            return
+        try:
+            super().backward(loss, *args, **options)
+        except (RuntimeError, MemoryError) as error:
+            if self._is_alone or not is_out_of_memory(error):
+                raise
+            raise self.micro_batches.explain(error, self._taken[-1][0].size) from error
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Nothing: Lightning (2.6) calls it after `training_step`, when there are gradients already."""
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
         """Adversaries make theirs after the model's, at a rate with the same schedule."""
@@ -231,13 +304,17 @@ class TrainingModule(L.LightningModule):
         return batch.first_outputs(self.curriculum(step) * n_steps)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+        if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch:
+            self._taken.clear()
         self._stop_at_limit()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        terms = self.model.loss(batch, Noise(self._validation_keys(VALIDATION, batch, batch_idx)))
+        loss: Any = self.model.loss
+        terms = self._mean(loss, batch, self._validation_keys(VALIDATION, batch, batch_idx))
         means = {_logged_name("val", name): value for name, value in terms.items()}
         if isinstance(self.model, ScoresValidation) and self._is_scored(batch_idx):
-            scores = self.model.validation_scores(batch, Noise(self._validation_keys(SCORES, batch, batch_idx)))
+            keys = self._validation_keys(SCORES, batch, batch_idx)
+            scores = self._mean(self.model.validation_scores, batch, keys)
             means |= {f"val/{name}": value for name, value in scores.items()}
         n_ranks = self.trainer.world_size
         counted = 0 if n_ranks > 1 and self._is_stand_in(batch_idx) else batch.size
@@ -245,14 +322,28 @@ class TrainingModule(L.LightningModule):
         options: dict[str, Any] = {"batch_size": n_ranks * counted, "sync_dist": n_ranks > 1}
         self.log_dict(means, on_step=False, on_epoch=True, logger=False, **options)
 
+    def _mean(self, measure: Measure, batch: Batch, keys: list[tuple[int, ...]]) -> dict[str, Tensor]:
+        """What is measured of a batch, piece by piece; of a sharded model at once, whose ranks need each other in all
+        calls and may have unequal numbers of pieces."""
+
+        def compute(broken_off: bool) -> dict[str, Tensor]:  # noqa: ARG001
+            noise = Noise(keys)
+            pieces = [(batch, noise)] if self.is_sharded else self.micro_batches.split(batch, noise)
+            return mean_terms([(piece.size / batch.size, measure(piece, noise)) for piece, noise in pieces])
+
+        return self.micro_batches.fit(compute, batch.size)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["autocast"] = {**self.record, "total_steps": self.planned_steps}
         if states := self._adversaries.state():
             checkpoint[ADVERSARIES] = states
+        if state := self.micro_batches.state():
+            checkpoint[MICRO_BATCH] = state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises CheckpointError where the optimiser had other groups of parameters."""
         self._adversary_states = checkpoint.get(ADVERSARIES, [])
+        self.micro_batches.restore(checkpoint.get(MICRO_BATCH))
         ours = len(parameter_groups(self.model))
         theirs = {len(state["param_groups"]) for state in checkpoint.get("optimizer_states", [])}
         if theirs - {ours}:

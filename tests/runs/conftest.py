@@ -17,7 +17,7 @@ from autocast.runs.watch.stages import Stage
 
 CONFIG = {
     "datamodule": {"batch_size": 32, "memory_limit": 2.0},
-    "trainer": {"max_epochs": 50, "max_steps": -1, "accumulate_grad_batches": 1, "gradient_clip_val": 1.0},
+    "trainer": {"max_epochs": 50, "max_steps": -1, "devices": 1, "num_nodes": 1, "gradient_clip_val": 1.0},
     "eval": {"batch_size": None},
     "cluster": {"memory": "64G", "time": 60},
     "batch_size": 64,

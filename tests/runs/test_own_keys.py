@@ -14,6 +14,7 @@ from autocast.runs.request import Request
         ("trainer.max_spike=1", "1: a number above 1 is wanted, or null"),
         ("trainer.skip_steps=7", "7: a list of optimiser steps is wanted"),
         ("trainer.skip_steps=[-1]", "a list of optimiser steps is wanted"),
+        ("trainer.micro_batch=0", "0: a number of windows from 1 is wanted, or null"),
         ("trainer.compile=fast", "fast: one of default, reduce-overhead, max-autotune is wanted, or null"),
         ("trainer.tf32=high", "high: true or false is wanted"),
     ],

@@ -84,7 +84,7 @@ def train(
     averages = {"ema": WarmupEMA()} if options.pop("averages", True) else {}
     trainer = functools.partial(
         L.Trainer,
-        max_epochs=3,
+        max_epochs=options.pop("max_epochs", 3),
         accelerator="cpu",
         devices=n_ranks,
         log_every_n_steps=2,
@@ -99,6 +99,7 @@ def train(
         callbacks={**averages, **(callbacks or {})},
         loggers=options.pop("loggers", {}),
         checkpoint=options.pop("checkpoint", CheckpointSettings()),
+        micro_batch=options.pop("micro_batch", None),
     )
     destination = Destination("epd", run_dir / "epd", run_dir / "epd.ckpt", {"seed": 42}, datamodule.spec.to_dict())
     events: list[Any] = []

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from autocast.runs.console import duration
+from autocast.runs.ranks import count_devices
 from autocast.runs.watch.causes import Evidence
 
 ALLOCATION = re.compile(r"Tried to allocate ([\d.]+ [KMG]iB)")
@@ -103,9 +105,15 @@ def _cuda_memory(found: Evidence) -> Advice:
     if not found.trains:
         size = found.config["eval"]["batch_size"] or batch
         return Advice("; ".join(parts), (_resume(found, f"eval.batch_size={max(1, size // 2)}"),))
-    words = [f"datamodule.batch_size={max(1, batch // 2)}"]
-    words.append(f"trainer.accumulate_grad_batches={2 * (found.config['trainer']['accumulate_grad_batches'] or 1)}")
-    return Advice("; ".join(parts), (_resume(found, *words),))
+    return Advice("; ".join(parts), (_resume(found, f"trainer.micro_batch={_half_at_once(found.config)}"),))
+
+
+def _half_at_once(config: Mapping[str, Any]) -> int:
+    """Half of the windows that a device computed at once."""
+    trainer = config["trainer"]
+    n_devices = (count_devices(trainer["devices"]) or 1) * trainer["num_nodes"]
+    of_device = config["datamodule"]["batch_size"] // n_devices
+    return max(1, min(of_device, trainer.get("micro_batch") or of_device) // 2)
 
 
 def _host_memory(found: Evidence) -> Advice:

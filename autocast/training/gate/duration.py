@@ -9,6 +9,7 @@ import time
 import torch
 from torch import nn
 
+from autocast.nn.memory import is_out_of_memory
 from autocast.training.gate.subject import Subject, random_state_kept
 from autocast.training.limits import limited
 from autocast.types import Batch
@@ -32,11 +33,12 @@ def may_be_long(n_batches: float, limit: float) -> bool:
 def is_long(model: nn.Module, batch: Batch, *, n_batches: float, device: torch.device | str = "cpu") -> bool:
     """Whether a training would take more than an hour, by training a batch on a copy, at first once.
 
-    A training that `may_be_long` has more than 360 of them, so this takes little of its time.
+    A training that `may_be_long` has more than 360 of them, so this takes little of its time. One whose batch does not
+    fit in memory, and will be computed in pieces, is taken for long.
 
     Args:
         model: A `Trainable`.
-        batch: A whole batch of one device.
+        batch: What one device computes at once.
         n_batches: How many of them are trained in all.
         device: Where it is trained.
     """
@@ -45,10 +47,19 @@ def is_long(model: nn.Module, batch: Batch, *, n_batches: float, device: torch.d
     home = next(model.parameters()).device
     with random_state_kept():
         subject = Subject(copy.deepcopy(model).to(device).train(), batch.to(device))
-        first = _seconds(subject)  # slower than the others, so it can only be too long
-        long = first * n_batches > HOUR and min(_seconds(subject) for _ in range(N_MEASURED)) * n_batches > HOUR
+        long = _takes_an_hour(subject, n_batches)
     model.to(home)  # a frozen autoencoder is shared with the copy
     return long
+
+
+def _takes_an_hour(subject: Subject, n_batches: float) -> bool:
+    try:
+        first = _seconds(subject)  # slower than the others, so it can only be too long
+        return first * n_batches > HOUR and min(_seconds(subject) for _ in range(N_MEASURED)) * n_batches > HOUR
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return True
 
 
 def count_batches(

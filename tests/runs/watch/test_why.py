@@ -138,7 +138,7 @@ def test_every_cause_has_advice():
     [
         (
             failed("OutOfMemoryError", OUT_OF_MEMORY),
-            ["autocast resume RUN datamodule.batch_size=16 trainer.accumulate_grad_batches=2"],
+            ["autocast resume RUN trainer.micro_batch=16"],
         ),
         (
             failed("MemoryError", ""),
