@@ -46,6 +46,29 @@ def test_epochs_are_those_of_the_config(estimate: Any) -> None:
     assert found["peak_memory"] > 1e8
 
 
+def test_what_fits_in_memory_is_told(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where less is computed at once than was asked for, the next command asks for that."""
+    from autocast.emulators import EncoderProcessorDecoder
+
+    loss = EncoderProcessorDecoder.loss
+
+    def small(model: Any, batch: Any, noise: Any) -> Any:
+        if batch.size > 1:
+            raise MemoryError
+        return loss(model, batch, noise)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(EncoderProcessorDecoder, "loss", small)
+    monkeypatch.setattr(sys, "argv", ["/bin/autocast", "epd", "--estimate"])
+    request = Request("epd", (*TINY, "trainer.max_epochs=2"), dataset=str(dataset), estimate=True)
+    assert run(request) == 0
+    said = capsys.readouterr().out
+    assert "in pieces of 1" in said
+    assert "autocast epd trainer.micro_batch=1" in said
+
+
 def test_a_budget_holds_so_many_epochs(estimate: Any) -> None:
     found = estimate("trainer.max_epochs=-1", "trainer.budget=2h")
     assert found["hours"] == pytest.approx(2)

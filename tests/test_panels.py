@@ -81,6 +81,11 @@ def test_an_unrolled_training_says_so():
     assert "unrolled" not in recipe_line(CONFIG)
 
 
+def test_the_pieces_of_batches_are_told():
+    config = {**CONFIG, "trainer": {**CONFIG["trainer"], "micro_batch": 2}}
+    assert "batch 4 in pieces of 2 · adamw" in recipe_line(config)
+
+
 def test_only_a_training_that_is_not_sharded_has_averages():
     averaged = {**CONFIG, "callbacks": {"ema": {"decay": 0.99}}}
     assert "ema 0.99" in recipe_line(averaged)

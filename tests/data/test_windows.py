@@ -100,3 +100,12 @@ def test_a_value_that_is_not_finite_is_named(make_dataset, in_memory):
         h["t0_fields/u"][1, 6, 0, 0] = np.inf
     with pytest.raises(DataError, match="trajectory 1, step 6, field u: inf is not finite"):
         WindowDataset(open_split(path, "valid"), Steps(1, 1, stride=2), in_memory=in_memory)[range(14)]
+
+
+def test_a_batch_is_split_with_all_that_is_known_of_its_windows(make_dataset):
+    batch = WindowDataset(open_split(make_dataset(), "train"), Steps(1, 2))[[0, 3, 4]]
+    first, last = batch.split(2)
+    assert (first.size, last.size) == (2, 1)
+    for name in ("input_fields", "output_fields", "scalars", "constant_fields", "trajectory", "start"):
+        whole = getattr(batch, name)
+        assert torch.equal(torch.cat([getattr(first, name), getattr(last, name)]), whole), name

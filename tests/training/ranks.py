@@ -202,11 +202,21 @@ def main(data: Path, runs: Path) -> None:
     diverge(data, runs / "diverged")
 
 
+def in_pieces(data: Path, runs: Path) -> None:
+    """Of the two windows that each rank has of a batch, one at a time."""
+    for name, how in (("gan", {}), ("ensemble", {"accumulate": 2}), ("flow_matching", {"strategy": ShardedStrategy()})):
+        (runs / name).mkdir(exist_ok=True)
+        options = {"trainer_options": {"strategy": how.pop("strategy", "auto")}, "averages": False, **how}
+        train(name, data, runs / name, n_ranks=2, max_epochs=2, micro_batch=1, **options)
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "go-on":
         go_on(sys.argv[2], *map(Path, sys.argv[3:]), n_ranks=2)
     elif sys.argv[1] == "go-on-in-parts":
         strategy = ShardedStrategy(save_distributed_checkpoint=True)
         go_on(sys.argv[2], *map(Path, sys.argv[3:]), n_ranks=2, trainer_options={"strategy": strategy})
+    elif sys.argv[1] == "in-pieces":
+        in_pieces(*map(Path, sys.argv[2:]))
     else:
         main(*map(Path, sys.argv[1:]))

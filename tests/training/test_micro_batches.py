@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import subprocess
+import sys
 
 import lightning as L
 import pytest
@@ -80,6 +83,15 @@ def test_pieces_make_the_batch_but_for_rounding(ranks, data, tmp_path, name):
         (tmp_path / str(micro_batch)).mkdir()
         ranks.train(name, data, tmp_path / str(micro_batch), micro_batch=micro_batch, **short)
     assert_same(tmp_path / "3", tmp_path / "None")
+
+
+def test_a_discriminator_learns_from_all_pieces(ranks, data, tmp_path, monkeypatch):
+    """Where its weight is not adapted to each."""
+    monkeypatch.setattr(ranks, "Adversarial", functools.partial(ranks.Adversarial, adaptive=False))
+    for micro_batch in (None, 3):
+        (tmp_path / str(micro_batch)).mkdir()
+        ranks.train("gan", data, tmp_path / str(micro_batch), n_ranks=1, max_epochs=1, micro_batch=micro_batch)
+    assert_same(tmp_path / "3", tmp_path / "None", 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +192,29 @@ def test_other_errors_are_not_taken_for_it(train, toy):
 def test_processes_that_share_a_batch_are_told_what_to_set(train, small, backward):
     with pytest.raises(MemoryShortageError, match=r"trainer.micro_batch=2.*CUDA out of memory"):
         train(small(2, backward=backward), max_epochs=1, trainer_options={"strategy": "ddp"})
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_two_processes_train_in_pieces_as_one_does(ranks, data, tmp_path):
+    """In an accumulation and sharded as with whole batches; with a discriminator, whose weight is adapted to pieces, as
+    in those that both make together."""
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run([*torchrun, ranks.__file__, "in-pieces", data, runs], check=True, capture_output=True, timeout=300)
+    for name, how in (("gan", {"micro_batch": 2}), ("ensemble", {"accumulate": 2}), ("flow_matching", {})):
+        (tmp_path / name).mkdir()
+        ranks.train(name, data, tmp_path / name, n_ranks=1, max_epochs=2, averages=False, **how)
+        found, expected = (weights_of(directory) for directory in (runs / name, tmp_path / name))
+        assert (found - expected).norm() < 1e-3 * expected.norm()
+        for one, other in zip(records(runs / name), records(tmp_path / name), strict=True):
+            assert one == pytest.approx(other, rel=1e-3)
+
+
+def weights_of(run_dir):
+    state = torch.load(run_dir / "epd/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    return torch.cat([weights.flatten().float() for weights in state.values()])
 
 
 def test_cuda_graphs_allow_no_pieces():
