@@ -215,7 +215,7 @@ def test_what_went_wrong_by_itself_is_explained_first(
         "rd/00 epd train failed 1 min ago on gpu-n14 (job 12): CUDA out of memory at batch 32; the allocation that "
         "failed was 1.50 GiB in forward (autocast/nn/attention.py:88); the GPU has 39.39 GiB, after step 212"
     )
-    assert lines[1].startswith(f"  try    autocast resume {stage.directory.path} datamodule.batch_size=16")
+    assert lines[1].startswith(f"  try    autocast resume {stage.directory.path} trainer.micro_batch=16")
     assert lines[2] == "  also   epd eval is cancelled"
 
 
