@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -95,12 +97,9 @@ class Composer:
         added = [repr(f"file://{path}") for path in self.tree.added if path.is_dir()]
         if added:
             lines.append(f"hydra.searchpath=[{','.join(added)}]")
-        with initialize_config_dir(str(self.tree.own), version_base="1.3"):
-            config = hydra_compose(name, lines, return_hydra_config=True)
-        known = {place: str(option) for place, option in config.hydra.runtime.choices.items() if "hydra/" not in place}
-        with open_dict(config):
-            del config["hydra"]
-        return config, known
+            return _compose(self.tree.own, name, lines)
+        config, known = _compose_own(self.tree.own, name, tuple(lines))
+        return copy.deepcopy(config), dict(known)
 
     def _bad_choice(self, choice: Typed) -> Problem | None:
         options = choice.value if isinstance(choice.value, list) else [choice.value]
@@ -122,6 +121,23 @@ class Composer:
             except REFUSALS as refusal:
                 problems.append(Problem(choice.text, _refused(choice, known, str(refusal))))
         return Draft(config, known, problems)
+
+
+@functools.lru_cache(maxsize=64)
+def _compose_own(own: Path, name: str | None, lines: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
+    """From the files of the package, which stay as they are while it runs: what was composed once, as are the defaults
+    that a config is compared with, need not be again."""
+    return _compose(own, name, lines)
+
+
+def _compose(own: Path, name: str | None, lines: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
+    """A config, and the chosen option of each place in it."""
+    with initialize_config_dir(str(own), version_base="1.3"):
+        config = hydra_compose(name, list(lines), return_hydra_config=True)
+    known = {place: str(option) for place, option in config.hydra.runtime.choices.items() if "hydra/" not in place}
+    with open_dict(config):
+        del config["hydra"]
+    return config, known
 
 
 def _refused(choice: Typed, known: dict[str, str], reason: str) -> str:

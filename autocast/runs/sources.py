@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -40,13 +41,11 @@ class Module:
 
     @cached_property
     def names(self) -> dict[str, ast.stmt]:
-        """What each top-level name is bound by; a definition wins over an import (as under `TYPE_CHECKING`)."""
-        names: dict[str, ast.stmt] = {}
-        for statement in _statements(ast.parse(self.file.read_bytes()).body if self.file else []):
-            for name in _bound_names(statement):
-                if not isinstance(names.get(name), Definition):
-                    names[name] = statement
-        return names
+        """What each top-level name is bound by."""
+        if self.file is None:
+            return {}
+        stat = self.file.stat()
+        return _names_in(self.file, (stat.st_mtime_ns, stat.st_size))
 
     @property
     def stars(self) -> list[str]:
@@ -198,6 +197,18 @@ def _source(name: str, spec: ModuleSpec) -> Module | None:
     if spec.origin and spec.origin.endswith(".py"):
         return Module(name, Path(spec.origin))
     return Module(name, None) if spec.submodule_search_locations else None
+
+
+@functools.lru_cache(maxsize=256)
+def _names_in(file: Path, stamp: tuple[int, int]) -> dict[str, ast.stmt]:  # noqa: ARG001
+    """What each top-level name of a file as it was then is bound by; a definition wins over an import (as under
+    `TYPE_CHECKING`). To parse a file takes milliseconds, and each composition looks at two dozen."""
+    names: dict[str, ast.stmt] = {}
+    for statement in _statements(ast.parse(file.read_bytes()).body):
+        for name in _bound_names(statement):
+            if not isinstance(names.get(name), Definition):
+                names[name] = statement
+    return names
 
 
 def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
