@@ -11,6 +11,9 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt $(if $(TORCH_INDE
 demo: $(VENV)/.installed
 	$(BIN)/autocast demo
 
+# Tests start hundreds of processes: else each would compile the whole package for itself.
+test check: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2
 
