@@ -11,10 +11,10 @@ from autocast.data.latents_manifest import MANIFEST_FILE, check_latents, read_co
 from autocast.data.picture_sets import picture_size
 from autocast.errors import AutocastError
 from autocast.runs.build import build
-from autocast.runs.directory import TRAIN, RunDirectory, run_of_file
+from autocast.runs.directory import TRAIN, RunDirectory, read_config, run_of_file
 from autocast.runs.own_keys import CUDA_GRAPHS
 from autocast.runs.parents import Parent
-from autocast.runs.place import Place, read_config
+from autocast.runs.place import Place
 from autocast.runs.problems import Problem
 from autocast.runs.request import SLURM, Request
 from autocast.simulations import coarse_simulators

@@ -11,9 +11,9 @@ from typing import Any
 
 from autocast.errors import DataError
 from autocast.runs.adoption import KEY
-from autocast.runs.directory import DONE, LATENTS, RunDirectory, cache_stage, is_cache, run_of_file
+from autocast.runs.directory import DONE, LATENTS, RunDirectory, cache_stage, is_cache, read_config, run_of_file
 from autocast.runs.parents import Parent
-from autocast.runs.place import named_directory, read_config
+from autocast.runs.place import named_directory
 from autocast.runs.problems import Problem
 from autocast.runs.request import SLURM, Request
 

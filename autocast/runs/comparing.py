@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autocast.runs.directory import EVAL, TRAIN, NoSuchRunError, RunDirectory, find_run, run_of_file
+from autocast.runs.directory import EVAL, TRAIN, NoSuchRunError, RunDirectory, find_run, read_config, run_of_file
 from autocast.runs.parents import stage_signature
-from autocast.runs.place import read_config
 from autocast.runs.problems import Problem
 from autocast.runs.ranks import count_devices
 from autocast.runs.request import SLURM

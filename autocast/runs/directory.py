@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from autocast.errors import LaunchError
 from autocast.runs.events import Event, read_events
 
@@ -159,6 +161,11 @@ class RunDirectory:
         while (other := RunDirectory(self.path.with_name(f"{self.path.name}-{n}"))).state(kind) != ABSENT:
             n += 1
         return other
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """A saved config, as plain values."""
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
 def is_checkpoint(path: Path) -> bool:

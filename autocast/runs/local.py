@@ -14,12 +14,11 @@ from typing import TextIO
 
 from autocast.runs import ranks
 from autocast.runs.console import Screen
-from autocast.runs.directory import TRAIN, RunDirectory
+from autocast.runs.directory import TRAIN, RunDirectory, read_config
 from autocast.runs.events import append_event, process_identity
 from autocast.runs.execution import kind_of
 from autocast.runs.exits import DONE, FAILED, INTERRUPTED
 from autocast.runs.job import AND
-from autocast.runs.place import read_config
 from autocast.runs.provenance import gpu_names
 from autocast.runs.ranks import count_devices
 from autocast.runs.watch.journal import ATTEMPT_ENDS

@@ -10,14 +10,13 @@ from pathlib import Path
 from autocast.runs import ranks
 from autocast.runs.attempts import before_this_attempt, n_attempts
 from autocast.runs.console import Screen
-from autocast.runs.directory import RunDirectory
+from autocast.runs.directory import RunDirectory, read_config
 from autocast.runs.environment import read_environment
 from autocast.runs.events import append_event, this_process
 from autocast.runs.execution import kind_of, perform
 from autocast.runs.exits import DONE, INTERRUPTED, RESUMES
 from autocast.runs.job import AND, cluster_section
 from autocast.runs.local import needs_torchrun, run_with_torchrun
-from autocast.runs.place import read_config
 from autocast.signals import StopRequest
 
 

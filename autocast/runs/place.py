@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from autocast.errors import LaunchError
 from autocast.runs.directory import (
     ABSENT,
@@ -155,10 +153,6 @@ def saved_config(run: RunDirectory, kind: str) -> Path:
     if not file.is_file():
         raise LaunchError(f"{file}: no such file; a run is reopened from its saved config")
     return file
-
-
-def read_config(file: Path) -> dict[str, Any]:
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
 def last_value(request: Request, key: str) -> Any:

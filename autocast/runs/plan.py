@@ -22,7 +22,7 @@ from autocast.runs.decision import (
     decide_training,
     refuse_change,
 )
-from autocast.runs.directory import LATENTS, TRAIN, RunDirectory
+from autocast.runs.directory import LATENTS, TRAIN, RunDirectory, read_config
 from autocast.runs.job import CACHE_WORKFLOW, EVALUATION_WORKFLOW, TRAINING_WORKFLOWS
 from autocast.runs.overrides import split_eval
 from autocast.runs.parents import RESUMED_FROM, Parent, stage_signature
@@ -32,7 +32,6 @@ from autocast.runs.place import (
     evaluation_place,
     evaluation_stage,
     new_directory,
-    read_config,
     training_place,
 )
 from autocast.runs.problems import Problem

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from autocast.errors import ConfigError
-from autocast.runs.directory import NoSuchRunError, RunDirectory, all_runs, find_run
-from autocast.runs.place import read_config, saved_config
+from autocast.runs.directory import NoSuchRunError, RunDirectory, all_runs, find_run, read_config
+from autocast.runs.place import saved_config
 
 BEST, LAST, BOTH = "best", "last", "both"
 NORMAL, MEASURED, AUTO = "normal", "measured", "auto"

@@ -19,12 +19,12 @@ from autocast.runs.changes import changes
 from autocast.runs.comparing import read_compare
 from autocast.runs.compose import compose, compose_defaults
 from autocast.runs.console import Screen
-from autocast.runs.directory import EVAL, KINDS, RunDirectory, UpstreamError, default_output_base, find_run
+from autocast.runs.directory import EVAL, KINDS, RunDirectory, UpstreamError, default_output_base, find_run, read_config
 from autocast.runs.environment import datasets_dir, read_environment
 from autocast.runs.execution import WORKFLOWS
 from autocast.runs.exits import DONE, USAGE
 from autocast.runs.job import Outcome
-from autocast.runs.place import evaluation_place, read_config, saved_config
+from autocast.runs.place import evaluation_place, saved_config
 from autocast.runs.problems import Problem
 from autocast.runs.provenance import command_line
 from autocast.runs.reopen import reopen

@@ -267,7 +267,13 @@ class TrainingModule(L.LightningModule):
         return terms | self.model.teach(coded, share / self.trainer.accumulate_grad_batches)
 
     def _add_gradients(self, loss: Tensor) -> None:
-        """As Lightning does it after `training_step`, which is not to be computed in reduced precision throughout."""
+        """As Lightning does it after `training_step`, which is not to be computed in reduced precision throughout.
+
+        Raises:
+            ConfigError: The loss does not depend on anything that is trained.
+        """
+        if not loss.requires_grad:
+            raise ConfigError("model: its loss depends on no parameter that is trained, so nothing can be learnt.")
         with torch.autocast(loss.device.type, enabled=False):
             part = loss / self.trainer.accumulate_grad_batches
             self.trainer.strategy.backward(part, self.trainer.optimizers[0])

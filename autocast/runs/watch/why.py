@@ -12,11 +12,10 @@ from autocast.diagnosis import Finding, diagnose
 from autocast.errors import ConfigError
 from autocast.runs.again import diagnosed_run
 from autocast.runs.console import Screen, ago, aligned
-from autocast.runs.directory import TRAIN, default_output_base, find_run
+from autocast.runs.directory import TRAIN, default_output_base, find_run, read_config
 from autocast.runs.environment import read_environment
 from autocast.runs.exits import DONE
 from autocast.runs.metrics import epoch_records
-from autocast.runs.place import read_config
 from autocast.runs.watch import verdicts
 from autocast.runs.watch.causes import Evidence, cause, evidence
 from autocast.runs.watch.failures import Failure
