@@ -1,7 +1,8 @@
 """Autoencoders against principal components of whole fields, at three latent sizes: simulated fields and real textures.
 
-    python benchmarks/autoencoder_pca.py           # an hour and a quarter on two cores
-    python benchmarks/autoencoder_pca.py --quick   # a minute: that it runs; nothing is written
+    python benchmarks/autoencoder_pca.py                   # half an hour on two idle cores
+    python benchmarks/autoencoder_pca.py --directory DIR   # works there; what is finished there is not done again
+    python benchmarks/autoencoder_pca.py --quick           # minutes: that it runs; nothing is written
 
 Gray-Scott fields (64 x 64, two channels) of trajectories that training has not seen, and patches (64 x 64) of the three
 photographs of textures that scikit-image has (pip install scikit-image): a part of each photograph is for the test
@@ -23,8 +24,8 @@ import shlex
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import pairwise
@@ -92,7 +93,7 @@ SYMMETRY = (
     "{_target_: autocast.data.augmentations.RandomSymmetry, _partial_: true, roll: false, flip: true, transpose: true}"
 )
 """Of textures; Gray-Scott fields have it in their config."""
-STEPS, QUICK_STEPS = 4000, 20
+STEPS, QUICK_STEPS = 1000, 20
 
 
 class PlainEncoder(Encoder):
@@ -227,13 +228,13 @@ def train(directory: Path, dataset: str, candidate: Candidate, steps: int) -> di
         command += f" 'datamodule.augment={SYMMETRY}'"
     program = str(Path(sys.executable).with_name("autocast"))
     environment = {**os.environ, "AUTOCAST_TARGETS": "autoencoder_pca", "PYTHONPATH": str(Path(__file__).parent)}
-    start = time.perf_counter()
     done = subprocess.run(
         [program, *shlex.split(command)], check=False, env=environment, capture_output=True, text=True
     )
     if done.returncode:
         raise SystemExit(f"autocast {command}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-    seconds = time.perf_counter() - start
+    epochs = [json.loads(line) for line in (run / "ae/metrics.jsonl").read_text().splitlines()]
+    seconds = sum(epoch["seconds"] for epoch in epochs)
     model = autocast.load(str(run))
     x = frames(directory / dataset, "test")
     with torch.no_grad():
@@ -307,17 +308,19 @@ def draw(found: dict[str, dict[str, Any]]) -> Figure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few steps and data; nothing is written")
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--directory", type=Path, help="where to work; by default a temporary one")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        directory = Path(folder)
+    with nullcontext(given.directory) if given.directory else tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder).absolute()
         program = str(Path(sys.executable).with_name("autocast"))
         n = {"train": 4, "valid": 2, "test": 2} if given.quick else {"train": 100, "valid": 6, "test": 12}
         splits = [f"splits.{split}={count}" for split, count in n.items()]
         simulate = [program, "data", "simulate", "--dataset", str(directory / "gray_scott"), "simulator=gray_scott"]
-        subprocess.run([*simulate, *splits, "simulator.n_frames=24"], check=True, stdout=subprocess.DEVNULL)
-        write_textures(directory / "textures", 0.05 if given.quick else 1.0)
-        steps = QUICK_STEPS if given.quick else given.steps
+        if not (directory / "gray_scott").exists():
+            subprocess.run([*simulate, *splits, "simulator.n_frames=24"], check=True, stdout=subprocess.DEVNULL)
+        if not (directory / "textures").exists():
+            write_textures(directory / "textures", 0.05 if given.quick else 1.0)
+        steps = QUICK_STEPS if given.quick else STEPS
         found = {dataset: compare(directory, dataset, steps) for dataset in DATASETS}
     figure = draw(found)
     for told in found.values():
