@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 import functools
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from autocast.runs.environment import own_config_dirs
 from autocast.runs.overrides import Overrides, Typed, read_overrides
@@ -24,7 +25,7 @@ from autocast.runs.sources import Sources
 from autocast.runs.tree import ConfigTree, config_tree
 from autocast.runs.values import Editor
 
-REFUSALS = (HydraException, OmegaConfBaseException, YAMLError)
+REFUSALS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,18 @@ class Composer:
         signatures = Signatures(Sources(extra_paths=(str(Path.cwd()),)))
         return cls(root, config_tree(own_config_dirs(config_dir)), signatures)
 
+    @cached_property
+    def places(self) -> dict[str, str]:
+        """The places of groups that the root config has inside of a section: `objective` is at `model.objective`."""
+        found: dict[str, list[str]] = {}
+        for group, _, place in (line.partition("@") for line in _default_lines(self.tree.own, self.root)):
+            found.setdefault(group, []).append(place)
+        return {group: places[0] for group, places in found.items() if len(places) == 1 and places[0]}
+
     def read(self, words: Sequence[str]) -> Overrides:
-        return read_overrides(words, self.tree.options)
+        """What words mean; an option of a group with one place goes there, so that `objective=vae` is enough."""
+        read = read_overrides(words, self.tree.options)
+        return replace(read, typed=tuple(self._placed(override) for override in read.typed))
 
     def apply(self, draft: Draft, values: Iterable[Typed]) -> None:
         """Value overrides, one by one."""
@@ -83,10 +94,17 @@ class Composer:
         config, _ = self._hydra(None, [Typed(f"{group}={name}", group.replace("/", "."), name, group, adds=True)])
         return OmegaConf.select(config, group.replace("/", "."))
 
+    def _placed(self, override: Typed) -> Typed:
+        is_elsewhere = override.is_choice and override.key == override.package_of_group
+        return replace(override, key=self.places.get(override.key, override.key)) if is_elsewhere else override
+
     def _replace(self, draft: Draft, choice: Typed) -> Problem | None:
         if OmegaConf.select(draft.config, choice.key) is None or not isinstance(choice.value, str):
             return Problem(choice.text, f"there is no {choice.group} in this config to replace.")
-        node = self.option(str(choice.group), choice.value)
+        try:
+            node = self.option(str(choice.group), choice.value)
+        except REFUSALS:
+            return Problem(choice.text, "chooses other options as well, which a config that is there has already.")
         OmegaConf.update(draft.config, choice.key, node, merge=False, force_add=True)
         place = str(choice.group) if choice.key == choice.package_of_group else f"{choice.group}@{choice.key}"
         draft.choices[place] = choice.value
@@ -104,9 +122,11 @@ class Composer:
     def _bad_choice(self, choice: Typed) -> Problem | None:
         options = choice.value if isinstance(choice.value, list) else [choice.value]
         if choice.group not in self.tree.options:
-            return Problem(choice.text, str(self.tree.no_such_option(str(choice.group), "")))
+            return Problem(choice.text, str(self.tree.no_such_option(str(choice.group), "", self.root)))
         for option in options:
-            if option is not None and (message := self.tree.no_such_option(str(choice.group), str(option))):
+            if option is None:
+                continue
+            if message := self.tree.no_such_option(str(choice.group), str(option), self.root):
                 return Problem(choice.text, message)
         return None
 
@@ -138,6 +158,15 @@ def _compose(own: Path, name: str | None, lines: Sequence[str]) -> tuple[DictCon
     with open_dict(config):
         del config["hydra"]
     return config, known
+
+
+def _default_lines(directory: Path, root: str) -> Iterator[str]:
+    """`group` or `group@place` of every choice in the defaults of a root config, and of the one that it extends."""
+    for line in yaml.safe_load((directory / f"{root}.yaml").read_text(encoding="utf-8")).get("defaults", []):
+        if isinstance(line, dict):
+            yield next(iter(line)).removeprefix("optional ")
+        elif line != "_self_":
+            yield from _default_lines(directory, line)
 
 
 def _refused(choice: Typed, known: dict[str, str], reason: str) -> str:

@@ -1,7 +1,12 @@
-"""The folders of config files: the package's own and the user's. A folder is a group and its files are the options."""
+"""The folders of config files: the package's own and the user's. A folder is a group and its files are the options.
+
+An option that only some root configs can have names them in its header, `# @for autoencoder`, among Hydra's own
+(`# @package _global_`); several are joined by commas.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +17,7 @@ from autocast.runs.problems import Problem, did_you_mean, nearest
 
 BASE = "base"
 """The option of a group that its others extend."""
+FOR = re.compile(r"^# @for (\S+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -44,18 +50,26 @@ class ConfigTree:
             ]
         return problems
 
-    def shown(self, group: str) -> list[str]:
-        """The options that are meant to be chosen."""
-        return [option for option in self.options[group] if option != BASE]
+    def shown(self, group: str, root: str | None = None) -> list[str]:
+        """The options that are meant to be chosen, in a root config or in any."""
+        names = [name for name in self.options[group] if name != BASE]
+        return [name for name in names if root is None or root in (self.roots(group, name) or [root])]
 
-    def no_such_option(self, group: str, option: str) -> str | None:
-        """What to say of an option that is not in its group; None where it is."""
+    def roots(self, group: str, option: str) -> list[str]:
+        """The root configs that an option says it is for; none where it does not say."""
+        files = (directory / group / f"{option}.yaml" for directory in (self.own, *self.added))
+        named = FOR.search(next(file for file in files if file.is_file()).read_text(encoding="utf-8"))
+        return named[1].split(",") if named else []
+
+    def no_such_option(self, group: str, option: str, root: str) -> str | None:
+        """What to say of an option that is not in its group, or not for this root config; None where it is."""
         if group not in self.options:
             return f"no such group.{did_you_mean(nearest(group, self.options))}"
-        if option in self.options[group]:
-            return None
-        hint = did_you_mean(nearest(option, self.options[group]))
-        return f"no such {group}. There are: {', '.join(self.shown(group))}.{hint}"
+        there = f"There are: {', '.join(self.shown(group, root))}."
+        if option not in self.options[group]:
+            return f"no such {group}. {there}{did_you_mean(nearest(option, self.shown(group, root)))}"
+        roots = self.roots(group, option)
+        return f"is for {', '.join(roots)}, and not for {root}. {there}" if root not in (roots or [root]) else None
 
 
 def config_tree(added: list[Path]) -> ConfigTree:

@@ -91,7 +91,7 @@ class Editor:
         message = f"no such key.{did_you_mean(' or '.join(meant)) if meant else self._listed(override.key)}"
         group = meant[0].rpartition(".")[2] if meant and meant[0].startswith("model.") else None
         if group in self.tree.options and isinstance(override.value, str):
-            no_option = self.tree.no_such_option(str(group), override.value)
+            no_option = self.tree.no_such_option(str(group), override.value, self.root)
             message += f" And {override.value}: {no_option}" if no_option else ""
         return Problem(override.text, message)
 
