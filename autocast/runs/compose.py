@@ -22,6 +22,7 @@ from autocast.runs.perceptual import settle_perceptual
 from autocast.runs.problems import Problem
 from autocast.runs.profiles import chosen_profile, cluster_choices, fill_keys, fill_profile
 from autocast.runs.request import SLURM, Request
+from autocast.runs.rescue import take_over
 
 EPD, AUTOENCODER, PROCESSOR = "encoder_processor_decoder", "autoencoder", "processor"
 CACHE, SIMULATE = "cache_latents", "simulate"
@@ -108,7 +109,9 @@ def compose(request: Request) -> Composition:
         fill_cluster(reading, draft)
     reading.composer.apply(draft, reading.typed.values)
     draft.problems.extend(adopt_autoencoder(draft.config, request, reading.typed))
-    return finish(reading, draft)
+    problems, notes = take_over(draft.config, request, reading.typed)
+    draft.problems.extend(problems)
+    return finish(reading, draft, notes)
 
 
 def compose_defaults(root: str) -> DictConfig:

@@ -31,6 +31,7 @@ FIXED_BY_THE_START = (
     "optimizer.algorithm",
     "seed",
     "init",
+    "rescue",
     "autoencoder_checkpoint",
     "latents",
     "datamodule.n_steps_input",

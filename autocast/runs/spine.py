@@ -75,6 +75,7 @@ class Autoencoder:
     seed: int = 42
     gate: Literal["auto", "always", "never"] = "auto"
     kl_warmup: str | int = "10 %"
+    rescue: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,15 @@ class Init:
     rename: list[list[str]] = field(default_factory=list)
     leave: list[str] = field(default_factory=list)
     fresh: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Rescue:
+    """What becomes of the beta of the run that `--init-from` names."""
+
+    kl_factor: float = 0.1
+    kl_at_most: float = 1.0
+    """In the units of an ELBO, as beta is."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +228,7 @@ SECTIONS = {
     "optimizer": "Optimizer",
     "perceptual": "Perceptual",
     "training": "Training",
+    "rescue": "Rescue",
     "cluster": "Cluster",
 }
 """The dataclass of each section that is not constructed."""

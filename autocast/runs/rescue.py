@@ -1,0 +1,83 @@
+"""A training that goes on from the weights of a run whose KL weight was too large: with its architecture and a smaller
+beta."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from autocast.errors import LaunchError
+from autocast.runs.adoption import PARTS, find_autoencoder, find_coming_autoencoder
+from autocast.runs.beta import count_numbers, kl_beta, kl_unit, name_of_kl
+from autocast.runs.directory import TRAIN, default_output_base, run_of_file
+from autocast.runs.overrides import Overrides
+from autocast.runs.problems import Problem
+from autocast.runs.request import SLURM, Request
+
+KEY, OBJECTIVE = "rescue", "model.objective"
+WITHOUT = "the weights of a run are what is rescued. Give --init-from RUN; its architecture is taken over with them."
+
+
+def take_over(config: DictConfig, request: Request, typed: Overrides) -> tuple[list[Problem], list[str]]:
+    """Puts the architecture of `--init-from` into a config that has a `rescue`, and into its objective a part of that
+    run's beta, unless one was typed.
+
+    Returns:
+        What is wrong, and what is worth saying.
+    """
+    if config.get(KEY) is None:
+        return [], []
+    if request.init_from is None:
+        return [Problem("--init-from", WITHOUT)], []
+    find = find_coming_autoencoder if request.mode == SLURM else find_autoencoder
+    try:
+        _, saved = find(request.init_from, request.output_base or default_output_base())
+    except LaunchError as error:
+        return [Problem(f"--init-from {request.init_from}", str(error))], []
+    theirs = yaml.safe_load(saved.read_text(encoding="utf-8"))["model"]
+    for part in PARTS:
+        OmegaConf.update(config, f"model.{part}", theirs.get(part), merge=False, force_add=True)
+    problems = list(_typed_twice(request, typed))
+    if typed.touching(f"{OBJECTIVE}.weights"):
+        return problems, []
+    found = _lower_beta(config, request.init_from, theirs["objective"], _numbers_of_frame(saved))
+    return ([*problems, found], []) if isinstance(found, Problem) else (problems, [found])
+
+
+def _typed_twice(request: Request, typed: Overrides) -> Iterator[Problem]:
+    for override in typed.typed:
+        if override.key == "model" or any(override.key.startswith(f"model.{part}") for part in PARTS):
+            message = f"said twice: the architecture is that of --init-from {request.init_from}. Leave one of them out."
+            yield Problem(override.text, message)
+
+
+def _lower_beta(
+    config: DictConfig, run: str, theirs: Mapping[str, Any], n_numbers: int | None
+) -> Problem | str:
+    """Sets the weight of the KL term; what was done, or why it cannot be."""
+    ours: Any = OmegaConf.to_container(config["model"]["objective"], resolve=True)
+    name = name_of_kl(ours)
+    if name is None:
+        return Problem("objective", f"has no KL term whose weight {KEY} could set. Choose objective=resume_fix.")
+    key, subject = f"{OBJECTIVE}.weights.{name}", f"--init-from {run}"
+    if isinstance(ours["weights"][name], dict) and "weight" not in ours["weights"][name]:
+        return Problem(key, "its end is not one number that could be set. Choose objective=resume_fix, or give it.")
+    before, unit = kl_beta(theirs, n_numbers), kl_unit(ours, n_numbers)
+    if not before or not unit:
+        why = "has no KL term beside a squared error, or its record does not say how many numbers a frame has"
+        return Problem(subject, f"{why}. Give the weight yourself: {key}.weight=VALUE.")
+    beta = min(config[KEY]["kl_factor"] * before, config[KEY]["kl_at_most"])
+    is_annealed = isinstance(ours["weights"][name], dict)
+    OmegaConf.update(config, f"{key}.weight" if is_annealed else key, float(f"{beta / unit:.6g}"))
+    return f"beta {beta:.3g} after {before:.3g} in {run}, in the units of an ELBO"
+
+
+def _numbers_of_frame(saved: Path) -> int | None:
+    """As the run recorded at its start; None where it has not started, or is no run directory."""
+    run = run_of_file(saved)
+    record = run.run_record("ae", TRAIN) if run and run.run_file("ae", TRAIN).is_file() else {}
+    return count_numbers(record["spec"]) if "spec" in record else None
