@@ -9,11 +9,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from autocast.evaluation.settings import EvaluationSettings
-from autocast.runs.compose import EPD, PROCESSOR, compose, compose_defaults
+from autocast.runs.compose import AUTOENCODER, EPD, PROCESSOR, compose, compose_defaults
 from autocast.runs.request import Request
+from autocast.runs.rescue import WITHOUT
 from autocast.runs.signatures import Signatures
 from autocast.runs.slurm.submit import Submission, script
-from autocast.runs.tree import BASE, own_configs
+from autocast.runs.tree import config_tree, own_configs
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 PLACES = {
@@ -23,7 +24,7 @@ PLACES = {
     "decoder": "decoder@model.decoder",
     "processor": "processor@model.processor",
 }
-"""Where the options of a group go, if not at the top level; a model is chosen by its command."""
+"""Where the options of a group go, if not at the top level; the model of an emulator is chosen by its command."""
 INSIDE = ("backbone", "sampler", "schedule", "parametrisation", "time_prior")
 """Groups of what is inside a processor; a diffusion has all of them."""
 OVERLAYS = ("preset", "experiment", "debug")
@@ -36,11 +37,13 @@ COMMAND_OF_ROOT = {
     "cache_latents": "cache-latents",
     "simulate": "simulate",
 }
+NEEDS_A_RUN = f"--init-from: {WITHOUT}"
 NEED_AN_AUTOENCODER = ("processor", "cache-latents")
 
 
-def options(group):
-    return sorted(file.stem for file in (CONFIGS / group).glob("*.yaml") if file.stem != BASE)
+def options(group, root=None):
+    """Of a root config, or of any."""
+    return config_tree([]).shown(group, root)
 
 
 GROUPS = [folder.name for folder in sorted(CONFIGS.iterdir()) if folder.is_dir() and options(folder.name)]
@@ -49,7 +52,8 @@ SWEPT = [
     for group in GROUPS
     if group not in ("model", "simulator", "cluster", "objective", "discriminator", *INSIDE, *OVERLAYS)
 ]
-N_COVERING = max(len(options(group)) for group in SWEPT)
+N_COVERING = max(len(options(group, EPD)) for group in SWEPT)
+OF_AUTOENCODERS = ("objective", "model", "training")
 
 
 def with_data(*words):
@@ -60,14 +64,33 @@ def problems(command, *words, **flags):
     return [f"{p.subject}: {p.message}" for p in compose(Request(command, overrides=words, **flags)).problems]
 
 
-@pytest.mark.parametrize("objective", options("objective"))
-def test_objectives_of_autoencoders_compose(objective):
-    assert not problems("ae", *with_data(f"objective@model.objective={objective}"))
+def nth(n, groups, root):
+    return {group: options(group, root)[n % len(options(group, root))] for group in groups}
+
+
+@pytest.mark.parametrize("n", range(max(len(options(group, AUTOENCODER)) for group in OF_AUTOENCODERS)))
+def test_the_nth_options_of_all_groups_of_autoencoders_compose_together(n):
+    words = (f"{group}={option}" for group, option in nth(n, OF_AUTOENCODERS, AUTOENCODER).items())
+    assert not problems("ae", *with_data(*words))
+
+
+@pytest.mark.parametrize(
+    ("command", "word", "there"),
+    [
+        ("ae", "training=unrolled", "standard_training"),
+        ("epd", "training=quick_test", "default, unrolled"),
+        ("epd", "model=small", "encoder_processor_decoder"),
+        ("processor", "preset=quick_test", "crps"),
+    ],
+)
+def test_an_option_for_another_command_is_refused_with_those_that_fit(command, word, there):
+    found = next(problem for problem in problems(command, *with_data(word)) if problem.startswith(f"{word}: is for "))
+    assert there in found
 
 
 @pytest.mark.parametrize("n", range(N_COVERING))
 def test_the_nth_options_of_all_groups_compose_together(n):
-    chosen = {group: options(group)[n % len(options(group))] for group in SWEPT}
+    chosen = nth(n, SWEPT, EPD)
     assert not problems("epd", *with_data(*(f"{PLACES.get(g, g)}={option}" for g, option in chosen.items())))
 
 
@@ -119,7 +142,10 @@ def test_simulators_compose(option):
 def test_presets_and_experiments_fit_some_command(group, option):
     word = f"{group}={option}"
     tried = {"epd": with_data(word), "ae": with_data(word), "simulate": (word,)}
-    assert any(not problems(command, *words) for command, words in tried.items())
+    fits = options(group, AUTOENCODER) if group == "preset" else []
+    commands = ["ae"] if option in fits and option not in options(group, EPD) else tried
+    found = [problems(command, *tried[command]) for command in commands]
+    assert any(not told or told == [NEEDS_A_RUN] for told in found)
 
 
 @pytest.mark.parametrize("option", options("cluster"))
@@ -143,7 +169,7 @@ def test_cluster_profiles_render(option, tmp_path):
 
 def test_nothing_in_the_folder_is_left_out():
     assert {file.stem for file in CONFIGS.glob("*.yaml")} == set(COMMAND_OF_ROOT)
-    assert set(options("model")) == {"autoencoder", "encoder_processor_decoder"}
+    assert options("model", EPD) == ["encoder_processor_decoder"]
     assert all(file.suffix == ".yaml" for file in CONFIGS.rglob("*") if file.is_file())
 
 

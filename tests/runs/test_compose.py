@@ -59,6 +59,13 @@ def test_an_unknown_option_lists_the_options():
     assert message.endswith("Did you mean vit?")
 
 
+def test_a_group_with_one_place_is_chosen_by_its_name():
+    found = run("ae", "objective=vae", "encoder=kl_small", "bottleneck=gaussian")
+    assert not found.problems
+    assert found.choices["objective@model.objective"] == "vae"
+    assert found.config.model == run("ae", "objective@model.objective=vae", "model.encoder=kl_small", "model.bottleneck=gaussian").config.model
+
+
 @pytest.mark.parametrize(
     ("word", "hint"),
     [
@@ -68,7 +75,7 @@ def test_an_unknown_option_lists_the_options():
         ("~callbacks.emma", "callbacks.ema"),
         ("+trainer.max_epocks=3", "trainer.max_epochs"),
         ("++model.encoder.width=3", "model.encoder.widths"),
-        ("encoder=dc", "encoder@model.encoder=dc"),
+        ("backbone=vit", "backbone"),
         ("enkoder@model.encoder=dc", "encoder"),
         ("encoder@model.enkoder=dc", "encoder@model.encoder"),
         ("trainer=defualt", "default"),
