@@ -10,7 +10,8 @@ import pytest
 
 from autocast import panels
 from autocast.evaluation.settings import EvaluationSettings
-from autocast.panels.training import recipe_line
+from autocast.panels.training import objective_rows, recipe_line
+from autocast.runs.beta import KL, SQUARED_ERROR
 from autocast.runs.console import Screen
 from autocast.runs.directory import RunDirectory
 from autocast.runs.identity import write_json
@@ -73,6 +74,18 @@ def test_a_reconstruction_is_compared_with_the_truth_alone(reconstructs: bool, s
 def test_the_length_of_a_training(trainer: dict, said: str):
     config = {**CONFIG, "trainer": {**CONFIG["trainer"], **trainer}}
     assert recipe_line(config).split(" · batch")[0] == said
+
+
+@pytest.mark.parametrize(("reduction", "said"), [("elbo", "0.4 in the end"), ("mean", "76.8 in the end")])
+def test_beta_is_told_in_the_units_of_an_elbo(reduction: str, said: str):
+    terms = {"mse": {"_target_": SQUARED_ERROR}, "kl": {"_target_": KL}}
+    objective = {"reduction": reduction, "terms": terms, "weights": {"mse": 0.5, "kl": {"weight": 0.2}}}
+    spec = SimpleNamespace(to_dict=lambda: {"grid_shape": (8, 12), "channel_names": ("u", "v")})
+    model = SimpleNamespace(spec=spec, objective=SimpleNamespace(summary="all weights"))
+    rows = dict(objective_rows({"model": {"objective": objective}}, model))
+    assert rows["objective"] == "all weights"
+    assert rows["beta"].startswith(said)
+    assert "beta" not in dict(objective_rows({"model": {"objective": {**objective, "terms": {}}}}, model))
 
 
 def test_an_unrolled_training_says_so():

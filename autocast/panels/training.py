@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autocast.panels.words import DAY, Rows, class_name, count, data_line, short
+from autocast.runs.beta import count_numbers, kl_beta
 from autocast.runs.caches import processor_command
 from autocast.runs.console import file_size
 from autocast.runs.job import Job, Outcome
@@ -30,7 +31,7 @@ def training(job: Job, model: Any, datamodule: FieldDataModule) -> Rows:
     return [
         ("data", data_line(datamodule)),
         ("model", _model(job, model)),
-        *([("objective", model.objective.summary)] if job.kind == "ae" else []),
+        *(objective_rows(job.config, model) if job.kind == "ae" else []),
         ("training", recipe_line(job.config)),
         ("on", _device(job.config)),
     ]
@@ -186,6 +187,16 @@ def _hours(hours: float) -> str:
     if hours < 1 / 30:
         return f"{3600 * hours:.0f} s"
     return f"{60 * hours:.0f} min" if hours < 2 else f"{hours:.1f} h"
+
+
+def objective_rows(config: dict[str, Any], model: Any) -> Rows:
+    """Every weight, and what that of the KL term is in the units in which runs can be compared."""
+    n_numbers = count_numbers(model.spec.to_dict())
+    beta = kl_beta(config["model"]["objective"], n_numbers)
+    rows = [("objective", model.objective.summary)]
+    if beta is not None:
+        rows.append(("beta", f"{beta:.3g} in the end, as of an ELBO over the {n_numbers:,} numbers of a frame"))
+    return rows
 
 
 def _model(job: Job, model: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from autocast.runs.console import ago, aligned
 from autocast.runs.directory import ABSENT, DONE, EVAL, TRAIN, RunDirectory, is_cache
-from autocast.runs.identity import OF_A_TERM, differences, is_under
+from autocast.runs.identity import FREE, OF_A_TERM, differences, flatten, is_under
 from autocast.runs.request import Request
 from autocast.runs.walltime import budget_seconds
 from autocast.runs.watch.status import ACTIVE, UNKNOWN, Stage, statuses
@@ -253,17 +253,23 @@ def is_longer(old: float | None, new: float | None) -> bool:
 def _continued(found: Found, saved: Mapping[str, Any], config: Mapping[str, Any]) -> Decision:
     if refusal := refuse_change(found, saved, config):
         return refusal
-    changed = differences(saved, config)
+    changed = {key: pair for key, pair in differences(saved, config).items() if key in dict(flatten(saved))}
     last = found.directory.last_checkpoint(found.kind)
     progress = last_progress(found.directory, found.kind)
     at = f"continued from {progress}" if last else "without a checkpoint: it starts again"
+    told = [f"{key} {old} -> {new}" for key, (old, new) in changed.items() if key in LENGTHS or _counts(key)]
+    message = f"{found}; {', '.join([at, *told])}"
     if not found.finished:
-        return Decision(CONTINUE, found.directory, f"{found}; {at}", resume_from=last)
-    known = ((key, LENGTHS[key], old, new) for key, (old, new) in changed.items() if key in LENGTHS)
-    longer = [f"{key} {old} -> {new}" for key, read, old, new in known if is_longer(read(old), read(new))]
-    if not longer:
+        return Decision(CONTINUE, found.directory, message, resume_from=last)
+    known = ((LENGTHS[key], old, new) for key, (old, new) in changed.items() if key in LENGTHS)
+    if not any(is_longer(read(old), read(new)) for read, old, new in known):
         return _complete(found, saved)
-    return Decision(EXTEND, found.directory, f"{found}; {at}, {', '.join(longer)}", resume_from=last)
+    return Decision(EXTEND, found.directory, message, resume_from=last)
+
+
+def _counts(key: str) -> bool:
+    """Whether a setting changes what comes out of a training."""
+    return not is_under(key, FREE[TRAIN])
 
 
 def _replaced(found: Found, request: Request) -> Decision:

@@ -55,9 +55,7 @@ def _typed_twice(request: Request, typed: Overrides) -> Iterator[Problem]:
             yield Problem(override.text, message)
 
 
-def _lower_beta(
-    config: DictConfig, run: str, theirs: Mapping[str, Any], n_numbers: int | None
-) -> Problem | str:
+def _lower_beta(config: DictConfig, run: str, theirs: Mapping[str, Any], n_numbers: int | None) -> Problem | str:
     """Sets the weight of the KL term; what was done, or why it cannot be."""
     ours: Any = OmegaConf.to_container(config["model"]["objective"], resolve=True)
     name = name_of_kl(ours)

@@ -63,7 +63,12 @@ def test_a_group_with_one_place_is_chosen_by_its_name():
     found = run("ae", "objective=vae", "encoder=kl_small", "bottleneck=gaussian")
     assert not found.problems
     assert found.choices["objective@model.objective"] == "vae"
-    assert found.config.model == run("ae", "objective@model.objective=vae", "model.encoder=kl_small", "model.bottleneck=gaussian").config.model
+    assert (
+        found.config.model
+        == run(
+            "ae", "objective@model.objective=vae", "model.encoder=kl_small", "model.bottleneck=gaussian"
+        ).config.model
+    )
 
 
 @pytest.mark.parametrize(

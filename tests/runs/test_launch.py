@@ -320,6 +320,14 @@ def test_more_epochs_extend_a_finished_run(run: Run, capsys: pytest.CaptureFixtu
     assert last.read_text() == f"after 9, from {last}"
 
 
+def test_what_changes_in_a_run_that_goes_on_is_told(run: Run, capsys: pytest.CaptureFixture[str]):
+    run("ae", "optimizer.learning_rate=1e-3")
+    assert run("ae", "trainer.max_epochs=9", "optimizer.learning_rate=5e-4", resume_from="rd/00") == 0
+    told = capsys.readouterr().out
+    assert "trainer.max_epochs 3 -> 9" in told
+    assert "optimizer.learning_rate 0.001 -> 0.0005" in told
+
+
 @pytest.mark.parametrize("words", [("model.encoder.width=8",), ("seed=3",), ("datamodule.n_steps_input=1",)])
 def test_a_continued_run_keeps_what_its_start_fixed(run: Run, words: tuple[str, ...]):
     run("ae")
