@@ -1,4 +1,4 @@
-"""`autocast config`: what a command would use."""
+"""`autocast config`: what a command would use, and what others used."""
 
 from __future__ import annotations
 
@@ -42,5 +42,26 @@ def show(
     raise typer.Exit(show_config(config_request(tuple(words or ()), request)))
 
 
+def import_(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="JSON of another trainer: vae.json, config_unified.json.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR|FILE", help="Save there: a folder for --config-dir, or the file of a preset."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+) -> None:
+    from autocast.runs.importing.command import ImportRequest, import_config
+
+    raise typer.Exit(import_config(ImportRequest(file, out, overwrite, dry_run, json)))
+
+
 def command(name: str, text: str) -> Any:
-    return group(name, text, show=(show, "The resolved config of a command."))
+    functions = {
+        "show": (show, "The resolved config of a command."),
+        "import": (import_, "Configs from those of older trainers of variational autoencoders."),
+    }
+    return group(name, text, **functions)

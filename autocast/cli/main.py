@@ -33,7 +33,7 @@ COMMANDS = {
     "resume": ("autocast.cli.resume", "Continue what a run has not finished."),
     "sync": ("autocast.cli.sync", "Upload what was logged offline to Weights & Biases."),
     "data": ("autocast.cli.data", "Make data sets and look at them."),
-    "config": ("autocast.cli.config", "Show configs."),
+    "config": ("autocast.cli.config", "Show configs, and import those of older trainers."),
     "doctor": ("autocast.cli.doctor", "What this machine has, and what is missing."),
 }
 """Name of a command: its module, and one line of help. The help of `autocast` is made from this table alone."""

@@ -80,6 +80,7 @@ TRIES = {
     ),
     "autocast data inspect": Try("waves --video f.png", "nope", "nope: neither a file nor a directory", "the data"),
     "autocast config show": Try("epd --dataset waves", "epd nope=1", "nope=1   no such key", reads=True),
+    "autocast config import": Try("vae.json --out mine", "vae.json --out mine/vae.yaml", "Give --out mine/preset/vae.yaml"),
     "autocast doctor": Try("", "--nope", "--nope", reads=True),
 }
 
@@ -95,6 +96,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         shutil.copytree("datasets/waves", "datasets/winds")
         Path("datasets/winds/manifest.json").unlink()
+        Path("vae.json").write_text('{"training": {"epochs": 3}}')
         assert called(patch, "epd --dataset waves", *TRAINING) == 0
         for name in "ab":
             assert called(patch, "eval --workdir rd/00", *EVALUATION, f"eval.name={name}") == 0

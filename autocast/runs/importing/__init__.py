@@ -1,0 +1,1 @@
+"""Configs of older trainers of variational autoencoders, as configs of this package."""
