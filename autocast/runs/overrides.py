@@ -17,8 +17,6 @@ from autocast.runs.problems import Problem
 
 EVAL_TOKEN = "::eval::"
 WORKDIR = "hydra.run.dir"
-PLACES = {"objective": "model.objective"}
-"""Where the option of a group goes that is chosen by the group's name alone and lies inside another section."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,7 @@ def _place(override: Override, groups: Collection[str]) -> tuple[str | None, str
     if override.package is not None:
         return name, override.package
     if name in groups and not isinstance(override.value(), dict):
-        return name, PLACES.get(name, name.replace("/", "."))
+        return name, name.replace("/", ".")
     last = name.rpartition(".")[2]
     is_name = override.value() is None or isinstance(override.value(), str)
     if name.startswith("model.") and last in groups and is_name and not override.is_force_add():

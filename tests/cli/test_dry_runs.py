@@ -80,7 +80,9 @@ TRIES = {
     ),
     "autocast data inspect": Try("waves --video f.png", "nope", "nope: neither a file nor a directory", "the data"),
     "autocast config show": Try("epd --dataset waves", "epd nope=1", "nope=1   no such key", reads=True),
-    "autocast config import": Try("vae.json --out mine", "vae.json --out mine/vae.yaml", "Give --out mine/preset/vae.yaml"),
+    "autocast config import": Try(
+        "vae.json --out mine", "vae.json --out mine/vae.yaml", "Give --out mine/preset/vae.yaml"
+    ),
     "autocast doctor": Try("", "--nope", "--nope", reads=True),
 }
 

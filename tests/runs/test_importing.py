@@ -147,7 +147,9 @@ def test_a_cross_entropy_takes_the_place_of_the_squared_error():
 
 def test_every_preset_becomes_a_file():
     assert imported(PRESETS, "config_unified", out=Path("mine")) == 0
-    config = composed("objective=imported_mse_l1", "training=imported_quick_test", "model=imported_small")
+    config = composed(
+        "objective=imported_mse_l1", "training=imported_quick_test", "model=imported_small", "subset=imported_tiny"
+    )
     assert config.model.objective.weights == {"mse": 0.8, "l1": 0.2, "kl": 5.0}
     assert (config.model.encoder.latent_channels, list(config.model.encoder.widths)) == (256, [64, 128, 256, 512])
     assert (config.trainer.max_epochs, config.datamodule.batch_size, config.optimizer.learning_rate) == (1, 64, 1e-3)
@@ -156,6 +158,7 @@ def test_every_preset_becomes_a_file():
     assert (weights.perceptual.points, weights.lpips) == ([[0, 0.0], ["35 epochs", 0.3]], 0.2)
     assert weights.kl.points == [[0, 0.1], ["30 epochs", 2.0]]
     assert config.model.encoder.latent_channels == 512
+    assert config.datamodule.batch_size == 128
     subsets = {name: yaml.safe_load(Path(f"mine/subset/imported_{name}.yaml").read_text()) for name in ("tiny", "full")}
     assert subsets == {"tiny": {"subset": 1000}, "full": {"subset": None}}
 
