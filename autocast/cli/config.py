@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from autocast.cli import options
-from autocast.cli.building import group
+from autocast.cli.building import Function, group
 
 
 def show(
@@ -60,7 +60,7 @@ def import_(
 
 
 def command(name: str, text: str) -> Any:
-    functions = {
+    functions: dict[str, tuple[Function, str]] = {
         "show": (show, "The resolved config of a command."),
         "import": (import_, "Configs from those of older trainers of variational autoencoders."),
     }

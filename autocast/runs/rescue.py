@@ -41,11 +41,9 @@ def take_over(config: DictConfig, request: Request, typed: Overrides) -> tuple[l
     theirs = yaml.safe_load(saved.read_text(encoding="utf-8"))["model"]
     for part in PARTS:
         OmegaConf.update(config, f"model.{part}", theirs.get(part), merge=False, force_add=True)
-    problems = list(_typed_twice(request, typed))
-    if typed.touching(f"{OBJECTIVE}.weights"):
-        return problems, []
-    found = _lower_beta(config, request.init_from, theirs["objective"], _numbers_of_frame(saved))
-    return ([*problems, found], []) if isinstance(found, Problem) else (problems, [found])
+    found = _lower_beta(config, request.init_from, theirs["objective"], _numbers_of_frame(saved), typed)
+    problems = [*_typed_twice(request, typed), *([found] if isinstance(found, Problem) else [])]
+    return problems, [found] if isinstance(found, str) else []
 
 
 def _typed_twice(request: Request, typed: Overrides) -> Iterator[Problem]:
@@ -55,22 +53,25 @@ def _typed_twice(request: Request, typed: Overrides) -> Iterator[Problem]:
             yield Problem(override.text, message)
 
 
-def _lower_beta(config: DictConfig, run: str, theirs: Mapping[str, Any], n_numbers: int | None) -> Problem | str:
-    """Sets the weight of the KL term; what was done, or why it cannot be."""
-    ours: Any = OmegaConf.to_container(config["model"]["objective"], resolve=True)
+def _lower_beta(
+    config: DictConfig, run: str, theirs: Mapping[str, Any], n_numbers: int | None, typed: Overrides
+) -> Problem | str | None:
+    """Sets the weight of the KL term; what was done, or why it cannot be. None where it was typed."""
+    ours: Any = OmegaConf.to_container(config["model"]["objective"], resolve=False)
     name = name_of_kl(ours)
     if name is None:
         return Problem("objective", f"has no KL term whose weight {KEY} could set. Choose objective=resume_fix.")
-    key, subject = f"{OBJECTIVE}.weights.{name}", f"--init-from {run}"
-    if isinstance(ours["weights"][name], dict) and "weight" not in ours["weights"][name]:
+    key, weight = f"{OBJECTIVE}.weights.{name}", ours["weights"][name]
+    if typed.touching(key):
+        return None
+    if isinstance(weight, dict) and "weight" not in weight:
         return Problem(key, "its end is not one number that could be set. Choose objective=resume_fix, or give it.")
     before, unit = kl_beta(theirs, n_numbers), kl_unit(ours, n_numbers)
     if not before or not unit:
         why = "has no KL term beside a squared error, or its record does not say how many numbers a frame has"
-        return Problem(subject, f"{why}. Give the weight yourself: {key}.weight=VALUE.")
+        return Problem(f"--init-from {run}", f"{why}. Give the weight yourself: {key}.weight=VALUE.")
     beta = min(config[KEY]["kl_factor"] * before, config[KEY]["kl_at_most"])
-    is_annealed = isinstance(ours["weights"][name], dict)
-    OmegaConf.update(config, f"{key}.weight" if is_annealed else key, float(f"{beta / unit:.6g}"))
+    OmegaConf.update(config, f"{key}.weight" if isinstance(weight, dict) else key, float(f"{beta / unit:.6g}"))
     return f"beta {beta:.3g} after {before:.3g} in {run}, in the units of an ELBO"
 
 

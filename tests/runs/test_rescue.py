@@ -82,6 +82,7 @@ def test_beta_is_told_in_the_units_of_an_elbo(collapsed, words, wanted):
 def test_a_weight_that_is_typed_stays(collapsed):
     collapsed()
     assert beta(rescued("model.objective.weights.kl.weight=0.7")) == pytest.approx(0.7)
+    assert beta(rescued("model.objective.weights.spectral.weight=0.7")) == pytest.approx(0.01)
 
 
 def test_without_a_run_it_is_refused():
