@@ -32,6 +32,7 @@ FIXED_BY_THE_START = (
     "seed",
     "init",
     "rescue",
+    "kl_warmup",
     "autoencoder_checkpoint",
     "latents",
     "datamodule.n_steps_input",

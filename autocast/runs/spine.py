@@ -74,7 +74,7 @@ class Autoencoder:
     cluster: dict[str, Any] | None = None
     seed: int = 42
     gate: Literal["auto", "always", "never"] = "auto"
-    kl_warmup: str | int = "10 %"
+    kl_warmup: str | int | None = None
     rescue: dict[str, Any] | None = None
 
 

@@ -328,7 +328,9 @@ def test_what_changes_in_a_run_that_goes_on_is_told(run: Run, capsys: pytest.Cap
     assert "optimizer.learning_rate 0.001 -> 0.0005" in told
 
 
-@pytest.mark.parametrize("words", [("model.encoder.width=8",), ("seed=3",), ("datamodule.n_steps_input=1",)])
+@pytest.mark.parametrize(
+    "words", [("model.encoder.width=8",), ("seed=3",), ("kl_warmup=5",), ("datamodule.n_steps_input=1",)]
+)
 def test_a_continued_run_keeps_what_its_start_fixed(run: Run, words: tuple[str, ...]):
     run("ae")
     before = tree()
