@@ -65,11 +65,14 @@ class ConfigTree:
         """What to say of an option that is not in its group, or not for this root config; None where it is."""
         if group not in self.options:
             return f"no such group.{did_you_mean(nearest(group, self.options))}"
-        there = f"There are: {', '.join(self.shown(group, root))}."
-        if option not in self.options[group]:
-            return f"no such {group}. {there}{did_you_mean(nearest(option, self.shown(group, root)))}"
-        roots = self.roots(group, option)
-        return f"is for {', '.join(roots)}, and not for {root}. {there}" if root not in (roots or [root]) else None
+        roots = self.roots(group, option) if option in self.options[group] else []
+        if option in self.options[group] and root in (roots or [root]):
+            return None
+        shown = self.shown(group, root)
+        there = f"There are: {', '.join(shown)}."
+        if roots:
+            return f"is for {', '.join(roots)}, and not for {root}. {there}"
+        return f"no such {group}. {there}{did_you_mean(nearest(option, shown))}"
 
 
 def config_tree(added: list[Path]) -> ConfigTree:

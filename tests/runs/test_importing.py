@@ -185,9 +185,9 @@ def test_keys_without_a_counterpart_are_told_with_what_to_do():
 
 
 def test_all_mistakes_are_told_at_once(capsys):
-    document = changed(SINGLE, "training", epoch=3, batch_size="many", reg_type="vq", use_amp=1)
+    document = changed(SINGLE, "training", epoch=3, batch_size="many", recon_type="l2", reg_type="vq", use_amp=1)
     document = changed(document, "vae", ch_mult=3, double_z=False)
-    keys = ("batch_size", "epoch", "reg_type", "use_amp")
+    keys = ("batch_size", "epoch", "recon_type", "reg_type", "use_amp")
     assert subjects(document) == [*(f"training.{key}" for key in keys), "vae.ch_mult", "vae.double_z"]
     assert imported(document) == 2
     assert "no such key. Did you mean epochs?" in capsys.readouterr().err

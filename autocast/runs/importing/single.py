@@ -115,8 +115,7 @@ def _objective(training: Section) -> dict[str, Any]:
 
 
 def _reconstruction(training: Section) -> tuple[dict[str, Any], dict[str, Any]]:
-    kind = training.values.get("recon_type", "perceptual")
-    kind = kind if kind in RECONSTRUCTIONS else "perceptual"
+    kind = training.choice("recon_type", RECONSTRUCTIONS, "perceptual")
     terms: dict[str, Any] = {"mse": error("SquaredError")}
     if kind == "bce":
         terms = {"mse": None, "bce": {**error("CrossEntropy"), "from_logits": True, "gamma": 0.0}}
