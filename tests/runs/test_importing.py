@@ -135,7 +135,8 @@ def test_one_training_becomes_a_preset():
     assert objective.terms.adversarial.learning_rate == 3e-4
     assert objective.terms.perceptual.device == "cpu"
     assert (config.optimizer.learning_rate, config.optimizer.algorithm.weight_decay) == (2e-4, 0)
-    assert (config.trainer.max_epochs, config.trainer.precision) == (100, "16-mixed")
+    trainer = config.trainer
+    assert (trainer.max_epochs, trainer.precision, trainer.micro_batch) == (100, "16-mixed", 2)
     assert (config.datamodule.batch_size, config.checkpoint.every_n_epochs, config.seed) == (4, 5, 7)
 
 

@@ -23,7 +23,6 @@ NOT_NEEDED = "not needed: the data say it"
 TOLD_OF_TRAINING = {
     "output_dir": "give --workdir DIR",
     "num_workers": "not needed: small data are in memory, and the cluster profile sets workers",
-    "micro_batch_size": "give trainer.micro_batch=N",
     "resume": "give --resume-from RUN",
     "slice_count": "every frame of the data is one sample",
     "img_size": "fields keep their own grid; for pictures give datamodule.size=N",
@@ -50,7 +49,7 @@ TRAINING = (
         "recon_type",
     ),
     *("perceptual_weight", "gan_weight", "gan_start", "disc_lr", "device", "perceptual_device", "disc_device"),
-    *("use_amp", "save_every", "seed"),
+    *("micro_batch_size", "use_amp", "save_every", "seed"),
 )
 MODEL = (
     *TOLD_OF_MODEL,
@@ -153,6 +152,8 @@ def _training(training: Section) -> dict[str, Any]:
     trainer: dict[str, Any] = {"max_epochs": training.whole("epochs", 100)}
     if training.word("device") == "cpu":
         trainer["accelerator"] = "cpu"
+    if "micro_batch_size" in training:
+        trainer["micro_batch"] = training.whole("micro_batch_size", 1)
     if training.flag("use_amp", default=False):
         trainer["precision"] = "16-mixed"
     made = {
