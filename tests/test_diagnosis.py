@@ -185,8 +185,9 @@ def test_what_is_offered_can_be_typed(words: str, ailing: dict[str, float]) -> N
     found = diagnose([{**FINE, **ailing}] * 10, run)
     assert len(found) == 1
     for line in found[0].commands:
-        typed = [word for word in shlex.split(line)[4:] if word not in ("--init-from", "outputs/rd/00")]
-        if "--preset" in typed:
-            continue
-        again = compose(Request("ae", tuple(typed), dataset="reaction_diffusion"))
-        assert [p for p in again.problems if not p.subject.startswith("--dataset")] == []
+        typed = shlex.split(line)[4:]
+        flags = {word[2:].replace("-", "_"): typed[i + 1] for i, word in enumerate(typed) if word.startswith("--")}
+        overrides = tuple(word for word in typed if "=" in word)
+        assert len(typed) == len(overrides) + 2 * len(flags)
+        again = compose(Request("ae", overrides, dataset="reaction_diffusion", **flags))
+        assert [p for p in again.problems if not p.subject.startswith(("--dataset", "--init-from"))] == []
