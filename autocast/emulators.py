@@ -126,6 +126,10 @@ class AutoencoderModel(nn.Module):
         """`(B, T, *S, C)` physical to latents `(B, T', *S', C')`, as they come: not normalised."""
         return self.autoencoder.encode(self.normaliser.normalise(x))
 
+    def from_latents(self, z: Tensor) -> Tensor:
+        """Latents `(B, T', *S', C')` to fields `(B, T, *S, C)` in physical units."""
+        return self.normaliser.denormalise(self.autoencoder.decode(z))
+
     def reconstruct(self, x: Tensor) -> Tensor:
         """`(B, T, *S, C)` in physical units, through the autoencoder and back."""
         return self.normaliser.denormalise(self.autoencoder(self.normaliser.normalise(x)))

@@ -112,8 +112,19 @@ def _clashes(config: Mapping[str, Any]) -> Iterator[Problem]:
             message = "CUDA graphs overwrite the gradients that are to be added up. Set trainer.compile=default"
             yield Problem(f"trainer.compile, trainer.{key}={n}", message)
     strategy = trainer.get("strategy")
+    if _has_adversary(config):
+        if str(trainer.get("precision")).startswith("16"):
+            message = "gradients of a discriminator are not scaled, as that needs it. Set trainer.precision=bf16-mixed"
+            yield Problem(f"trainer.precision={trainer['precision']}", message)
+        if isinstance(strategy, Mapping):
+            yield Problem("trainer.strategy", "a discriminator cannot be sharded. Set trainer=default")
     if isinstance(strategy, Mapping) and str(optimizer.get("algorithm", {}).get("_target_")).endswith(".SOAP"):
         yield Problem("optimizer=soap", "looks at whole weights, of which each device has a part. Set optimizer=adamw")
+
+
+def _has_adversary(config: Mapping[str, Any]) -> bool:
+    terms = (config.get("model", {}).get("objective") or {}).get("terms", {})
+    return any(term and str(term["_target_"]).endswith(".Adversarial") for term in terms.values())
 
 
 def _missing_splits(header: DatasetHeader, command: str) -> Iterator[Problem]:

@@ -35,7 +35,7 @@ COLLAPSE = (
     "model.objective.reduction=mean model.objective.weights.kl=5.0 optimizer.learning_rate=2e-3 trainer.max_epochs=-1"
 )
 CURE = "--preset resume_fix --init-from collapsed datamodule.batch_size=16 trainer.max_epochs=-1"
-N_STEPS = {"collapsed": 300, "cured": 500}
+N_STEPS = {"collapsed": 1000, "cured": 500}
 LEAST_UNITS = 8
 
 

@@ -192,7 +192,7 @@ def reconstructed(model: AutoencoderModel, x: Tensor) -> Tensor:
 
 def _decoded(model: AutoencoderModel, z: Tensor) -> Tensor:
     """Latents `(n, 1, *S', C')` to frames `(n, *S, C)` in physical units."""
-    frames = [model.normaliser.denormalise(model.autoencoder.decode(some)) for some in z.split(32)]
+    frames = [model.from_latents(some) for some in z.split(32)]
     return torch.cat(frames)[:, 0]
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from autocast.errors import ConfigError
 from autocast.layout import frames_to_images
 from autocast.losses.annealing import Number
-from autocast.losses.terms import MEAN, Coded, Reconstructing, Term
+from autocast.losses.terms import MEAN, Coded, Reconstructing, Term, named_device
 from autocast.types import FieldSpec
 
 MOST_FACTOR = 1e4
@@ -103,7 +103,7 @@ class Adversarial(Term):
         self.adaptive = adaptive
         self.r1 = r1
         self.learning_rate = learning_rate
-        self.device = device
+        self.device = None if device is None else named_device("adversarial.device", device)
         self._last_weight: tuple[nn.Parameter, ...] = ()
 
     @property
@@ -124,7 +124,18 @@ class Adversarial(Term):
             )
         self._last_weight = () if last is None else (last,)  # in a tuple it is not registered as a parameter
         made = self.make_discriminator(spec.n_channels, grid_shape=spec.grid_shape, periodic=spec.periodic)
-        self.discriminator = made.requires_grad_(False).to(self.device)
+        self.discriminator = made.requires_grad_(False)
+
+    def place(self) -> None:
+        if self.device is None:
+            return
+        try:
+            self.discriminator.to(self.device)
+        except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+            raise ConfigError(
+                f"adversarial.device={self.device}: {str(error).splitlines()[0]}. Give a device that is there, or null "
+                "for that of the fields."
+            ) from error
 
     def measure(self, coded: Coded) -> Float[Tensor, "n 1 *p"]:
         return GAMES[self.loss].generator(self._judge(coded.reconstruction))
@@ -170,11 +181,15 @@ class Adversarial(Term):
 
     def _judge(self, x: Tensor) -> Tensor:
         images = frames_to_images(x.unsqueeze(0))
-        return self.discriminator(images.to(self.device or x.device)).to(x.device)
+        device = x.device if self.device is None else self.device
+        return self.discriminator(images.to(device)).to(x.device)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        """A discriminator with a device of its own stays there, wherever the model is moved."""
-        return super()._apply(fn, recurse) if self.device is None else self
+        """A discriminator with a device of its own stays there, wherever the model is moved; its numbers may become
+        others."""
+        if self.device is None:
+            return super()._apply(fn, recurse)
+        return super()._apply(lambda x: x.to(fn(x.new_empty(0)).dtype), recurse)
 
 
 def _of_all_ranks(x: Tensor) -> Tensor:

@@ -34,6 +34,13 @@ class Adversary(Protocol):
     discriminator: nn.Module
     learning_rate: float
 
+    def place(self) -> None:
+        """Puts its network on the device that it shall learn on, if that is its own.
+
+        Raises:
+            ConfigError: There is no such device.
+        """
+
     def learn(self, coded: Coded, share: float = 1.0) -> dict[str, Tensor]:
         """Adds to the gradients of its network what these frames, a share of a batch, teach; what is logged of it."""
 
@@ -65,7 +72,8 @@ class Objective(nn.Module):
         known = {name: term for name, term in terms.items() if term is not None}
         self.weights = {name: as_annealing(weight) for name, weight in weights.items() if weight is not None}
         _check(known, self.weights, reduction)
-        self.terms = nn.ModuleDict(dict(sorted(known.items(), key=lambda item: not item[1].keeps_meaning)))
+        balanced_last = sorted(known.items(), key=lambda item: type(item[1]).factor is not Term.factor)
+        self.terms = nn.ModuleDict(dict(balanced_last))
         self.reduction = reduction
         self.is_measuring = False
         """Whether what is called now judges, and makes nothing of a model's output."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from autocast.losses.features import (
     RandomConvolutions,
     VGGFeatures,
 )
-from autocast.losses.terms import Coded, Reconstructing, Term
+from autocast.losses.terms import Coded, Reconstructing, Term, named_device
 from autocast.nn.vgg import VGG16, VGG19
 from autocast.types import FieldSpec
 
@@ -42,7 +41,8 @@ class Perceptual(Term):
 
     Its value counts for every number of a frame, so a weight means the same beside that of a squared error whether the
     objective sums or averages over a frame. Networks are no part of the term's weights, are made when they are first
-    needed, and compute in single precision; the encoder computes as in training.
+    needed, and compute in single precision; the encoder does so in the training's precision,
+    without dropout.
 
     The last three are for fields in two dimensions. They see one channel at a time, as a grey image, but three
     channels together, as an RGB image.
@@ -84,7 +84,7 @@ class Perceptual(Term):
         self._falls_back = features == LEARNED and not files
         self.kind = RANDOM_CONV if self._falls_back else features
         self.keeps_meaning = self.kind != ENCODER
-        self.device = None if device is None else _device(device)
+        self.device = None if device is None else named_device("perceptual.device", device)
         self.features = _make(self.kind, layers, files, _checked_range(value_range), seed)
 
     @property
@@ -120,13 +120,6 @@ def _make(
     if layers is not None and (not layers or min(layers) < 0 or len(set(layers)) < len(layers)):
         raise ConfigError(f"perceptual.layers={list(layers)}: different numbers from 0 on are wanted, or null.")
     return makes[kind]()
-
-
-def _device(name: str) -> torch.device:
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"perceptual.device={name}: no device. Write cpu, cuda:1, or null.") from error
 
 
 def _checked_range(value_range: Sequence[Any]) -> tuple[Number, Number]:

@@ -250,3 +250,11 @@ class Commitment(Term):
 
     def measure(self, coded: Coded) -> Float[Tensor, "n *s c"]:
         return coded.posterior.penalty().flatten(0, 1)
+
+
+def named_device(key: str, name: str) -> torch.device:
+    """Raises ConfigError where a key's value is no name of a device; whether it is there is another question."""
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"{key}={name}: no device. Write cpu, cuda:1, or null.") from error

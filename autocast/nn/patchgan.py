@@ -7,7 +7,8 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ KERNEL = 4
 MOST_FACTOR = 8
 """Times `base_channels`, beyond which no layer has more channels."""
 INITIAL_DEVIATION = 0.02
-N_GROUPS = 16
+MOST_GROUPS = 16
 _CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _INSTANCE: dict[int, Callable[..., nn.Module]] = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 _BATCH: dict[int, Callable[..., nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -36,7 +37,16 @@ def receptive_field(n_layers: int) -> int:
 
 def n_patches(n_points: int, n_layers: int, *, wraps: bool = False) -> int:
     """Outputs along an axis of `n_points`, periodic or not; less than 1 where there are too few points."""
-    for stride in [*[2] * n_layers, 1, 1]:
+    return _n_left(n_points, [*[2] * n_layers, 1, 1], wraps=wraps)
+
+
+def _n_normed(n_points: int, n_layers: int, *, wraps: bool) -> int:
+    """Points along an axis in the last layer with a norm, which has the fewest."""
+    return _n_left(n_points, [*[2] * n_layers, 1], wraps=wraps)
+
+
+def _n_left(n_points: int, strides: Sequence[int], *, wraps: bool) -> int:
+    for stride in strides:
         n_points = n_points // stride if wraps else (n_points + 2 - KERNEL) // stride + 1
     return n_points
 
@@ -74,11 +84,7 @@ class PatchDiscriminator(nn.Module):
                 f"n_layers={n_layers}, base_channels={base_channels}, norm={norm}: at least one layer and one channel, "
                 f"and one of {', '.join(NORMS)} are wanted."
             )
-        if any(n_patches(n, n_layers, wraps=wraps) < 1 for n, wraps in zip(grid_shape, periodic, strict=True)):
-            raise ConfigError(
-                f"discriminator.n_layers={n_layers}: it has no output for a grid of "
-                f"{' × '.join(map(str, grid_shape))}. Give fewer layers."
-            )
+        _check_grid(grid_shape, periodic, n_layers, norm)
         self._axes = tuple(axis + 2 for axis, wraps in enumerate(periodic) if wraps)
         widths = [base_channels * min(2**layer, MOST_FACTOR) for layer in range(n_layers + 1)]
         pairs = list(zip([in_channels, *widths], [*widths, 1], strict=True))
@@ -116,9 +122,22 @@ class PatchDiscriminator(nn.Module):
         return x
 
 
+def _check_grid(grid_shape: tuple[int, ...], periodic: tuple[bool, ...], n_layers: int, norm: str) -> None:
+    """Raises ConfigError where no output is left of a grid, or a norm has a single point to look at."""
+    axes = list(zip(grid_shape, periodic, strict=True))
+    shown = " × ".join(map(str, grid_shape))
+    if any(n_patches(n, n_layers, wraps=wraps) < 1 for n, wraps in axes):
+        raise ConfigError(f"discriminator.n_layers={n_layers}: it has no output for a grid of {shown}. Give fewer.")
+    if norm in ("instance", "batch") and all(_n_normed(n, n_layers, wraps=wraps) < 2 for n, wraps in axes):
+        raise ConfigError(
+            f"discriminator.n_layers={n_layers}, norm={norm}: of a grid of {shown} a single point is left, which "
+            "cannot be normalised. Give fewer layers, or norm=group."
+        )
+
+
 def _norm(norm: str, channels: int, n_dims: int) -> nn.Module:
     if norm == "group":
-        return nn.GroupNorm(min(N_GROUPS, channels), channels)
+        return nn.GroupNorm(math.gcd(MOST_GROUPS, channels // 2), channels)  # of two channels at least
     kinds = {"instance": _INSTANCE, "batch": _BATCH}
     return kinds[norm][n_dims](channels) if norm in kinds else nn.Identity()
 

@@ -43,6 +43,8 @@ class Adversaries:
 
     def __init__(self, adversaries: Sequence[Adversary]) -> None:
         self._adversaries = list(adversaries)
+        for adversary in adversaries:
+            adversary.place()
         self._optimizers = [
             torch.optim.Adam(adversary.discriminator.parameters(), lr=adversary.learning_rate, betas=BETAS)
             for adversary in adversaries
@@ -64,11 +66,6 @@ class Adversaries:
                 torch.nn.utils.clip_grad_norm_(parameters, clip)
             optimizer.param_groups[0]["lr"] = rate * adversary.learning_rate
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-
-    def forget(self) -> None:
-        """Drops the gradients that are there."""
-        for optimizer in self._optimizers:
             optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ from autocast.errors import ConfigError
 from autocast.training.module import TrainingModule
 from autocast.training.sharded_checkpoints import by_name, by_number, remove, rename
 
-ENTRIES = ("loss", "validation_scores", "forecast")
+ENTRIES = ("loss", "contest", "validation_scores", "forecast", "reconstruct", "to_latents", "from_latents")
 """Methods through which a training enters a model; for what else is called its own weights would not be there."""
 LEAST_PART = 64
 """A block is sent by itself if it holds at least this part (1 / 64) of the model's weights."""

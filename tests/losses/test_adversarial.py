@@ -149,9 +149,29 @@ def test_a_model_that_is_not_trained_has_no_factor():
 
 def test_it_stays_on_its_own_device():
     term = attached(model := autoencoder(), device="cpu")
-    term.to("meta")
-    assert {p.device.type for p in term.discriminator.parameters()} == {"cpu"}
-    assert term.measure(coded(model)).shape[0] == 3
+    term.place()
+    term.to("meta", torch.bfloat16)
+    assert {(p.device.type, p.dtype) for p in term.discriminator.parameters()} == {("cpu", torch.bfloat16)}
+    assert term.float().measure(coded(model)).shape[0] == 3
+
+
+def test_a_device_that_is_not_there_matters_only_where_it_is_trained():
+    term = attached(autoencoder(), device="cuda:93")
+    with pytest.raises(ConfigError, match="cuda:93"):
+        term.place()
+    with pytest.raises(ConfigError, match="no device"):
+        Adversarial(PATCH, device="gpu")
+
+
+def test_the_adaptive_factor_looks_at_all_other_terms():
+    """Also at those that are left out of validation, as it is itself."""
+
+    class Drifting(SquaredError):
+        keeps_meaning = False
+
+    term = attached(autoencoder())
+    terms = {"mse": SquaredError(), "adversarial": term, "drifting": Drifting()}
+    assert list(Objective(terms, dict.fromkeys(terms, 1.0)).terms) == ["mse", "drifting", "adversarial"]
 
 
 def test_copies_have_a_discriminator_and_a_last_weight_of_their_own():

@@ -41,6 +41,16 @@ def test_a_grid_without_a_patch_is_refused():
         discriminator((16, 40))
 
 
+@pytest.mark.parametrize(("grid_shape", "n_layers"), [((8, 8), 3), ((9, 11), 3), ((8,), 3), ((4, 4), 2)])
+def test_a_norm_has_more_than_a_point_to_look_at(grid_shape, n_layers):
+    with pytest.raises(ConfigError, match=r"single point.*fewer layers, or norm=group"):
+        discriminator(grid_shape, n_layers=n_layers, wraps=True)
+    made = discriminator(grid_shape, n_layers=n_layers, wraps=True, norm="group").train()
+    assert made(torch.randn(1, 3, *grid_shape)).shape[:2] == (1, 1)
+    fewer = discriminator(grid_shape, n_layers=n_layers - 1, wraps=True).train()
+    assert fewer(torch.randn(1, 3, *grid_shape)).isfinite().all()
+
+
 def test_the_number_of_parameters_is_the_published_one():
     made = PatchDiscriminator(3, grid_shape=(256, 256), periodic=(False, False))
     assert sum(parameter.numel() for parameter in made.parameters()) == 2_764_737

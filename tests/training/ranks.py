@@ -160,6 +160,14 @@ def draw(model: Any, directory: Path, epoch: int) -> list[Path]:
     return []
 
 
+def draw_autoencoder(model: Any, directory: Path, epoch: int) -> list[Path]:
+    """By all the ways in which a picture of an autoencoder enters it."""
+    x = torch.ones(1, 1, 8, 12, 2)
+    z = model.to_latents(x)
+    torch.save({"reconstructed": model.reconstruct(x), "decoded": model.from_latents(z)}, directory / "coded.pt")
+    return []
+
+
 def stop_and_resume(data: Path, run_dir: Path, step: int, number: signal.Signals, **options: Any) -> None:
     """Only the second rank gets the signal."""
     stop = StopRequest()

@@ -126,6 +126,7 @@ def sharded_gradient(backbone: Any, data: Path) -> tuple[int, float, float]:
 def main(data: Path, alone: Path, runs: Path) -> None:
     for name in ("direct", "ensemble", "flow_matching"):
         train(name, data, runs / name)
+    train("ae", data, runs / "ae", callbacks={"samples": Samples(ranks.draw_autoencoder, 2)})
     train("direct", data, runs / "resumed", resume_from=runs / "direct" / SECOND)
     train("direct", data, runs / "joined", resume_from=alone / SECOND)
     stop_and_resume(data, runs / "stopped", 9)

@@ -118,6 +118,13 @@ def test_all_processes_draw_and_the_first_ones_pictures_are_kept(runs):
     assert all(x.shape == (1, x.shape[1], 4, 8, 12, 2) and x.isfinite().all() for x in forecasts)
 
 
+def test_autoencoders_are_trained_and_drawn_in_parts(ranks, data, runs, tmp_path):
+    ranks.train("ae", data, tmp_path, n_ranks=1, averages=False)
+    assert_same_curves(runs / "ae", tmp_path)
+    drawn = torch.load(runs / "ae/epd/samples/coded.pt", weights_only=True)
+    assert torch.allclose(drawn["reconstructed"], drawn["decoded"], atol=1e-5)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_one_process_goes_on_where_two_were(ranks, data, runs, alone, tmp_path, name):
     ranks.train(name, data, tmp_path, n_ranks=1, averages=False, resume_from=runs / name / SECOND)
