@@ -7,8 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
-LISTS = ("train.txt", "valid.txt", "val.txt", "test.txt")
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "valid": ("valid", "val", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+"""What folders and lists of a split may be called; the first that is there is read."""
+LISTS = tuple(f"{name}.txt" for names in SPLIT_NAMES.values() for name in names)
 """Tab-separated, with a header: a name for each case, and a column of files for each kind of picture."""
+ENCODING = "utf-8-sig"
+"""Of lists: with or without the mark that spreadsheets put first."""
 SEPARATOR, CASE = "\t", "Case"
 FIELD_FILES = ("data/*/*.h5", "data/*/*.hdf5", "*/data.pt", "*/data.h5")
 """A directory with one of these holds fields, whatever pictures lie beside them."""
@@ -27,7 +35,7 @@ def is_list(file: Path) -> bool:
     """Whether a file begins as a list of pictures does: with names between tabs, of which the first is Case."""
     if not file.is_file():
         return False
-    with file.open(encoding="utf-8", errors="replace") as stream:
+    with file.open(encoding=ENCODING, errors="replace") as stream:
         first, *others = stream.readline(4096).split(SEPARATOR)
     return first.strip() == CASE and bool(others)
 

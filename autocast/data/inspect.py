@@ -80,14 +80,14 @@ class DatasetReport:
         return _plain(values)
 
 
-def inspect_dataset(path: str | Path, *, progress: Progress | None = None) -> DatasetReport:
-    """The report of the data set in directory `path`. Raises `DataError` where its files cannot be read at all.
+def inspect_dataset(data: str | Path | DatasetHeader, *, progress: Progress | None = None) -> DatasetReport:
+    """The report of a data set. Raises `DataError` where its files cannot be read at all.
 
     Args:
-        path: Directory of the data set.
+        data: Its directory, or, where pictures are resized or of another column, its header.
         progress: Told how many trajectories were looked at, and how many there are.
     """
-    header = describe(path)
+    header = data if isinstance(data, DatasetHeader) else describe(data)
     splits = {split: open_split(header, split) for split in header.splits}
     scans = {split: _Scan(trajectories, split) for split, trajectories in splits.items()}
     n_total, n_done = sum(t.n_trajectories for t in splits.values()), 0

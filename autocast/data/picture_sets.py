@@ -1,9 +1,9 @@
 """A directory of pictures: which of them is in which split, and what they have in common.
 
-Splits are folders (`train`, `valid` or `val`, `test`) or lists of these names; of one folder for all a tenth is drawn
-for validation and a tenth for tests. Where only the validation split is missing, a tenth of the training split is held
-out for it. What is drawn depends on the names of the pictures alone, so that runs with any seed are compared on the
-same ones.
+Splits are folders or lists with names such as `train`, `val` and `test` (`SPLIT_NAMES`); of one folder for all a tenth
+is drawn for validation and a tenth for tests. Where only the validation split is missing, a tenth of the training split
+is held out for it. What is drawn depends on the names of the pictures alone, so that runs with any seed are compared on
+the same ones.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from autocast.data.pictures import PictureError, PictureHeader, read_picture_header
 from autocast.errors import ConfigError, DataError
-from autocast.picture_files import SEPARATOR, is_list, picture_files
+from autocast.picture_files import ENCODING, SEPARATOR, SPLIT_NAMES, is_list, picture_files
 from autocast.types import OPEN, PICTURE_DIMS, FieldSpec
 
-SPLIT_NAMES = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
 HELD_OUT = 0.1
 """Share of the pictures that is drawn for a split."""
 DRAW_SEED = 0
@@ -97,7 +96,8 @@ def find_pictures(path: Path, column: str | None = None) -> PictureSet | None:
         column: Of lists, the one whose files are read.
 
     Raises:
-        DataError: A list has no such column or names files that are not there, or nothing is left to draw from.
+        DataError: A list has no such column or names files that are not there, lists share cases, or nothing is left
+            to draw from.
     """
     lists = {split: file for split in SPLIT_NAMES if (file := _list_of(path, split))}
     if lists:
@@ -105,7 +105,7 @@ def find_pictures(path: Path, column: str | None = None) -> PictureSet | None:
     check_no_column(path, column)
     folders = {split: entries for split in SPLIT_NAMES if (entries := _folder_of(path, split))}
     if folders:
-        return _with_validation(PictureSet(path, folders))
+        return _with_validation(PictureSet(path, folders, notes=_beside(path, folders)))
     entries = _entries(path, path)
     return _drawn(path, entries) if entries else None
 
@@ -138,7 +138,10 @@ def survey(pictures: PictureSet, size: tuple[int, int] | None = None) -> Survey:
         problems.append(f"channels differ: {kinds}. Make all grey or all colour.")
     if size is None and len(set(shapes.values())) > 1:
         kinds = _kinds({file: _size_text(shape) for file, shape in shapes.items()}, pictures.path)
-        problems.append(f"sizes (height × width) differ: {kinds}. Set datamodule.size=[HEIGHT,WIDTH] to resize them.")
+        problems.append(
+            f"sizes (height × width) differ: {kinds}. Set datamodule.size=[HEIGHT,WIDTH] to resize them "
+            "(--size of 'autocast data inspect')."
+        )
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems)
         raise DataError(f"data set {pictures.path}: its pictures cannot be read as one set:{listed}")
@@ -171,8 +174,11 @@ def _kinds(kinds: Mapping[Path, str], root: Path) -> str:
 
 def _named(files: Sequence[Path], root: Path) -> str:
     """The first of some files by name, and how many there are beside them."""
-    names = ", ".join(name_within(root, file) for file in files[:N_NAMED])
-    return names + (f" and {len(files) - N_NAMED} more" if len(files) > N_NAMED else "")
+    return _first([name_within(root, file) for file in files])
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:N_NAMED]) + (f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else "")
 
 
 def name_within(root: Path, file: Path) -> str:
@@ -185,8 +191,16 @@ def _size_text(shape: tuple[int, int]) -> str:
 
 
 def _folder_of(path: Path, split: str) -> tuple[Entry, ...]:
-    folder = next((path / name for name in SPLIT_NAMES[split] if (path / name).is_dir()), None)
-    return _entries(path, folder) if folder else ()
+    folders = (_entries(path, path / name) for name in SPLIT_NAMES[split])
+    return next((entries for entries in folders if entries), ())
+
+
+def _beside(path: Path, folders: Mapping[str, Sequence[Entry]]) -> tuple[str, ...]:
+    """A note of the folders with pictures that lie beside those of the splits."""
+    read = {PurePosixPath(entries[0].key).parts[0] for entries in folders.values()}
+    others = sorted(folder for folder in path.iterdir() if folder.name not in read and not folder.name.startswith("."))
+    left = [f"{folder.name} ({n})" for folder in others if (n := sum(1 for _ in picture_files(folder)))]
+    return (f"not read are the pictures in folders beside those of the splits: {', '.join(left)}",) if left else ()
 
 
 def _entries(root: Path, folder: Path) -> tuple[Entry, ...]:
@@ -205,7 +219,8 @@ def _from_lists(path: Path, lists: Mapping[str, Path], column: str) -> PictureSe
         names, rows = _read_list(file)
         if column not in names[1:]:
             raise DataError(
-                f"{file}: has no column {column!r}. Set datamodule.column to one of {', '.join(names[1:])}."
+                f"{file}: has no column {column!r}. Set datamodule.column (--column of 'autocast data inspect') to one "
+                f"of {', '.join(names[1:])}."
             )
         place = names.index(column)
         splits[split] = tuple(Entry(row[0], path / row[place]) for row in rows)
@@ -213,12 +228,24 @@ def _from_lists(path: Path, lists: Mapping[str, Path], column: str) -> PictureSe
     missing = [entry.file for entries in splits.values() for entry in entries if not entry.file.is_file()]
     if missing:
         raise DataError(f"data set {path}: {len(missing)} files of its lists are not there: {_named(missing, path)}.")
+    _check_cases(path, lists, splits)
     return _with_validation(PictureSet(path, splits, others=tuple(file for file in others if file.is_file())))
+
+
+def _check_cases(path: Path, lists: Mapping[str, Path], splits: Mapping[str, Sequence[Entry]]) -> None:
+    """Raises `DataError` where a case is in several lists: what is scored would have been trained on."""
+    counts = Counter(case for entries in splits.values() for case in {entry.key for entry in entries})
+    if shared := sorted(case for case, n in counts.items() if n > 1):
+        files = ", ".join(file.name for file in lists.values())
+        raise DataError(
+            f"data set {path}: in several of {files}: {_first(shared)}. What is trained on would be scored. Leave all "
+            "rows of a case in one list; cases that only share a name need names of their own."
+        )
 
 
 def _read_list(file: Path) -> tuple[list[str], list[list[str]]]:
     """The names of the columns, and the cells of each case."""
-    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = file.read_text(encoding=ENCODING).splitlines()
     names, *rows = ([cell.strip() for cell in line.split(SEPARATOR)] for line in lines if line.strip())
     short = [row[0] for row in rows if len(row) != len(names)]
     if short or not rows:
@@ -234,7 +261,7 @@ def _with_validation(pictures: PictureSet) -> PictureSet:
     train, valid = _draw(pictures.path, pictures.splits["train"], "valid")
     note = f"no validation split: {len(valid)} of {len(train) + len(valid)} training pictures are held out for it"
     splits = {"train": train, "valid": valid, **{k: v for k, v in pictures.splits.items() if k != "train"}}
-    return PictureSet(pictures.path, splits, pictures.others, (note,))
+    return PictureSet(pictures.path, splits, pictures.others, (*pictures.notes, note))
 
 
 def _drawn(path: Path, entries: Sequence[Entry]) -> PictureSet:

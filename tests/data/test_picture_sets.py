@@ -12,6 +12,7 @@ from autocast.data.headers import describe
 from autocast.data.inspect import inspect_dataset
 from autocast.data.splits import open_split
 from autocast.errors import ConfigError, DataError
+from autocast.picture_files import holds_pictures
 
 PICTURES = {"n_steps_output": 0}
 
@@ -49,6 +50,24 @@ def test_folders_are_splits_and_classes_are_walked(fill):
     spec = describe(path).spec
     assert (spec.grid_shape, spec.channel_names, spec.boundary) == ((6, 8), ("red", "green", "blue"), ("open", "open"))
     np.testing.assert_allclose(open_split(path, "valid").read(1, 0, 1)[0], picture(201) / 255, rtol=1e-6)
+
+
+@pytest.mark.parametrize("valid", ["validation", "dev"])
+def test_folders_of_splits_have_several_names(fill, valid):
+    found = names(fill({"training": 5, valid: 2, "testing": 3}))
+    assert {name: len(files) for name, files in found.items()} == {"train": 5, "valid": 2, "test": 3}
+
+
+def test_folders_beside_those_of_the_splits_are_told(fill):
+    path = fill({"train": 5, "val": 2, "dev": 3, "extra/deep": 4, "words": 0, ".cache": 1})
+    (note,) = describe(path).notes
+    assert note.endswith("beside those of the splits: dev (3), extra (4)")
+    fill({"train": 20}).joinpath("val").rename(path / "more")
+    assert len(describe(path).notes) == 1, "dev is read now"
+    (path / "dev").rename(path / "other")
+    told = " ".join(describe(path).notes)
+    assert "extra (4), more (2), other (3)" in told
+    assert "no validation split" in told
 
 
 def test_one_folder_is_divided_once_and_for_all(fill):
@@ -136,6 +155,12 @@ def test_a_column_is_of_lists_only(fill):
         describe(fill({"train": 4}), column="SDCT")
 
 
+def test_a_report_of_another_size_and_column(fill, lists):
+    report = inspect_dataset(describe(fill({"train": 5, "valid": 1, "test": 1}), size=(3, 4)))
+    assert report.spec.grid_shape == (3, 4)
+    assert inspect_dataset(describe(lists, column="LDCT")).splits["test"].channels[0].mean == 1000
+
+
 def test_a_damaged_picture_is_named(fill):
     path = fill({"train": 4, "valid": 1}, shape=(60, 80))
     file = path / "train" / "02.png"
@@ -186,8 +211,24 @@ def test_slices_of_a_case_stay_together(lists):
 
 
 def test_a_list_with_a_validation_list_is_as_it_is(lists):
-    (lists / "valid.txt").write_text((lists / "test.txt").read_text())
+    (lists / "valid.txt").write_text((lists / "test.txt").read_text().replace("case10", "case11"))
     assert [s.n_trajectories for s in describe(lists).splits.values()] == [20, 1, 1]
+
+
+def test_a_case_is_in_one_list(lists):
+    rows = (lists / "train.txt").read_text().splitlines()
+    (lists / "test.txt").write_text("\n".join([rows[0], *rows[3:17:2]]))
+    with pytest.raises(DataError, match=r"several of train\.txt, test\.txt: case1, case2, case3 and 4 more\."):
+        describe(lists)
+
+
+@pytest.mark.parametrize("line", ["\n", "\r\n"])
+def test_a_list_of_a_spreadsheet_begins_with_a_mark(lists, line):
+    plain = describe(lists).digest
+    for name in ("train.txt", "test.txt"):
+        (lists / name).write_text((lists / name).read_text(), encoding="utf-8-sig", newline=line)
+    assert holds_pictures(lists)
+    assert describe(lists).digest == plain
 
 
 def test_mistakes_in_lists(lists):
