@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from autocast.data.pictures import PictureError, PictureHeader, read_picture, read_picture_header, resize
 
@@ -73,6 +73,46 @@ def test_arrays_are_pictures_too(values, expected, tmp_path):
 def test_a_jpeg_is_read(tmp_path):
     Image.fromarray(COLOUR).save(tmp_path / "a.jpg", quality=95)
     assert read_picture(tmp_path / "a.jpg").shape == (*SHAPE, 3)
+
+
+UPRIGHT = {
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.T,
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].T,
+    8: np.rot90,
+}
+"""What is done to a picture of each orientation that EXIF knows."""
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize(
+    ("stored", "suffix", "scale"),
+    [(GREY.astype(np.uint8), ".tif", 255), (WIDE, ".tif", 65535), (REAL, ".tif", 1), (None, ".jpg", 255)],
+)
+def test_pictures_are_upright(stored, suffix, scale, orientation, tmp_path):
+    flat = np.full((16, 32), 200, np.uint8)  # blocks of 8 that a JPEG keeps
+    flat[:8, 8:] = 60
+    values = flat if stored is None else stored
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    file = tmp_path / f"a{suffix}"
+    Image.fromarray(values).save(file, exif=exif)
+    expected = UPRIGHT[orientation](values)
+    assert read_picture_header(file).shape == expected.shape
+    np.testing.assert_allclose(read_picture(file)[..., 0] * scale, expected, rtol=1e-5, atol=1)
+
+
+def test_a_picture_is_turned_whatever_else_its_camera_says(tmp_path):
+    flat = np.full((8, 16), 200, np.uint8)
+    width = struct.pack("<HHI4s", 0x0100, 2, 3, b"ab\0\0")  # words, where a number belongs
+    orientation = struct.pack("<HHI4s", 0x0112, 3, 1, b"\6\0\0\0")
+    exif = b"Exif\0\0II*\0\x08\0\0\0\2\0" + width + orientation + b"\0\0\0\0"
+    Image.fromarray(flat).save(tmp_path / "a.jpg", exif=exif)
+    assert read_picture_header(tmp_path / "a.jpg").shape == (16, 8)
+    assert read_picture(tmp_path / "a.jpg").shape == (16, 8, 1)
 
 
 @pytest.mark.parametrize(("mode", "n_channels"), [("LA", 1), ("RGBA", 3)])
