@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from autocast.runs.comparing import CompareRequest
     from autocast.runs.reporting import ReportRequest
     from autocast.runs.sampling import SampleRequest
-    from autocast.runs.using import BenchmarkRequest, ForecastRequest
+    from autocast.runs.using import BenchmarkRequest, ForecastRequest, InspectRequest
     from autocast.training.fit import Recipe
 
 __all__ = [
@@ -164,19 +164,21 @@ def simulate(config: dict[str, Any], console: Screen) -> Outcome:
     return panels.simulated(summary)
 
 
-def inspect(dataset: str, console: Screen, *, video: Path | None = None) -> Outcome:
+def inspect(request: InspectRequest, console: Screen) -> Outcome:
     """Reads a data set whole and tells what it is, and what is wrong with it."""
+    from autocast.data.headers import describe
     from autocast.data.inspect import inspect_dataset
     from autocast.data.splits import open_split
 
+    header = describe(request.dataset, size=request.size, column=request.column)
     with panels.Progress(console, "reading") as progress:
-        report = inspect_dataset(dataset, progress=progress.update)
+        report = inspect_dataset(header, progress=progress.update)
     drawn = []
-    if video is not None:
+    if request.video is not None:
         from autocast.evaluation.samples import draw_dataset
 
-        drawn = [draw_dataset(open_split(dataset, next(iter(report.splits))), video)]
-    return panels.inspected(report, drawn)
+        drawn = [draw_dataset(open_split(header, next(iter(report.splits))), request.video)]
+    return panels.inspected(request, report, drawn)
 
 
 def forecast(request: ForecastRequest, console: Screen) -> Outcome:

@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 
 import autocast
+from autocast.errors import ConfigError
 from autocast.runs.launch import run
 from autocast.runs.request import Request
 from autocast.runs.using import inspect, sample
@@ -87,6 +88,22 @@ def test_a_look_at_pictures(photos: Path, capsys: pytest.CaptureFixture[str]) ->
     told = capsys.readouterr().out
     for word in ("pictures layout", "row 8 × column 12", "31 pictures", "red", "drawn for them"):
         assert word in told
+
+
+@pytest.mark.parametrize("size", ["8,12", "[8, 12]"])
+def test_a_look_at_pictures_of_several_sizes(photos: Path, size: str, tmp_path: Path, capsys) -> None:
+    sheet = tmp_path / "sheet.png"
+    assert inspect(str(photos), size=size, video=sheet, json=False, dry_run=False) == 0
+    told = capsys.readouterr().out
+    for word in ("row 8 × column 12", "1 of 40 pictures are resized", "'datamodule.size=[8,12]'"):
+        assert word in told
+    assert sheet.is_file()
+
+
+@pytest.mark.parametrize("size", ["0", "8x12", "8,", "8,12,3", "-8"])
+def test_what_is_no_size_to_look_at(photos: Path, size: str) -> None:
+    with pytest.raises(ConfigError, match=f"--size {size}: give height and width"):
+        inspect(str(photos), size=size, video=None, json=False, dry_run=True)
 
 
 def test_what_pictures_cannot_be_used_for(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,13 +49,20 @@ def inspect(
             autocompletion=completion.data_sets,
         ),
     ],
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="HEIGHT,WIDTH", help="Resize pictures, as datamodule.size does; one number for both."),
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of lists of pictures, the one to read, as datamodule.column.")
+    ] = None,
     video: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw a trajectory: .png or .mp4.")] = None,
     dry_run: options.DryRun = False,
     json: options.Json = False,
 ) -> None:
     from autocast.runs.using import inspect as run
 
-    raise typer.Exit(run(dataset, video=video, json=json, dry_run=dry_run))
+    raise typer.Exit(run(dataset, size=size, column=column, video=video, json=json, dry_run=dry_run))
 
 
 def command(name: str, text: str) -> Any:

@@ -13,6 +13,7 @@ from autocast.runs.job import Outcome
 if TYPE_CHECKING:
     from autocast.data.inspect import DatasetReport, SplitReport
     from autocast.data.simulate import SimulationSummary
+    from autocast.runs.using import InspectRequest
     from autocast.types import FieldSpec
 
 
@@ -26,7 +27,7 @@ def simulated(summary: SimulationSummary) -> Outcome:
     )
 
 
-def inspected(report: DatasetReport, drawn: list[Path]) -> Outcome:
+def inspected(request: InspectRequest, report: DatasetReport, drawn: list[Path]) -> Outcome:
     """What a data set is, and what is wrong with it."""
     spec = report.spec
     grid = " × ".join(f"{name} {n}" for name, n in zip(spec.dim_names, spec.grid_shape, strict=True))
@@ -51,9 +52,8 @@ def inspected(report: DatasetReport, drawn: list[Path]) -> Outcome:
     rows += [(finding.severity, f"{finding.check}: {finding.message}") for finding in report.findings]
     rows += [("drawn", str(file)) for file in drawn]
     checks = "no finding" if not report.findings else count(len(report.findings), "finding")
-    return Outcome(
-        report.to_dict(), [*rows, ("checks", checks)], f"autocast ae --dataset {shlex.quote(str(report.path))}", drawn
-    )
+    command = f"autocast ae --dataset {shlex.quote(str(report.path))} {request.words}".rstrip()
+    return Outcome(report.to_dict(), [*rows, ("checks", checks)], command, drawn)
 
 
 def _length(split: SplitReport, spec: FieldSpec) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import gc
 import importlib
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -38,8 +39,27 @@ NOT_THERE = ("datamodule.data_path", "--autoencoder")
 shown."""
 DEVICES = ("auto", "cpu", "cuda")
 SWITCHES: dict[str, bool | str] = {"auto": "auto", "true": True, "false": False}
+SIZE = re.compile(r"\[?(?P<height>[1-9][0-9]*)(, *(?P<width>[1-9][0-9]*))?\]?")
 CONFIGS = ("ae", "cache-latents", "processor", "epd", "train-eval", "eval", "simulate")
 """Commands that have a config."""
+
+
+@dataclass(frozen=True)
+class InspectRequest:
+    """What is looked at, and how."""
+
+    dataset: Path
+    size: tuple[int, int] | None = None
+    """Height and width that pictures are resized to."""
+    column: str | None = None
+    """Of lists of pictures, the one that is read."""
+    video: Path | None = None
+
+    @property
+    def words(self) -> str:
+        """What makes a run read the pictures so."""
+        size = [] if self.size is None else [f"datamodule.size=[{self.size[0]},{self.size[1]}]"]
+        return shlex.join([*size, *([f"datamodule.column={self.column}"] if self.column else [])])
 
 
 @dataclass(frozen=True)
@@ -105,10 +125,13 @@ def simulate(request: Request, screen: Screen | None = None) -> int:
     return _close(screen, f"done  {config['data_path']}", _call("simulate", screen, config))
 
 
-def inspect(dataset: str, *, video: Path | None, json: bool, dry_run: bool) -> int:
+def inspect(
+    dataset: str, *, size: str | None = None, column: str | None = None, video: Path | None, json: bool, dry_run: bool
+) -> int:
     """Shows what a data set is.
 
     Raises:
+        ConfigError: `size` is no height and width.
         DataError: There is no such data set.
     """
     read_environment()
@@ -118,10 +141,20 @@ def inspect(dataset: str, *, video: Path | None, json: bool, dry_run: bool) -> i
         raise DataError(
             f"{dataset}: a file. data inspect wants the directory of a data set, with data/ or train/ in it."
         )
+    request = InspectRequest(path, None if size is None else _sides(size), column, video)
     if dry_run:
         unchecked = ["the data themselves: that is the command"]
-        return _dry(screen, f"inspect  {path}", {"video": str(video or "")}, unchecked)
-    return _close(screen, str(path), _call("inspect", screen, str(path), video=video))
+        details = {"size": size or "", "column": column or "", "video": str(video or "")}
+        return _dry(screen, f"inspect  {path}", details, unchecked)
+    return _close(screen, str(path), _call("inspect", screen, request))
+
+
+def _sides(typed: str) -> tuple[int, int]:
+    """Height and width, of which one number says both."""
+    found = SIZE.fullmatch(typed)
+    if found is None:
+        raise ConfigError(f"--size {typed}: give height and width in pixels, 256,128, or one number for both.")
+    return int(found["height"]), int(found["width"] or found["height"])
 
 
 def find_data(name: str) -> Path:
