@@ -42,6 +42,7 @@ FIXED_BY_THE_START = (
     "datamodule.size",
     "datamodule.column",
     "datamodule.subset",
+    "datamodule.seed",
 )
 """What a run that is continued cannot change; Lightning restores the optimiser as it was saved, whatever is typed."""
 

@@ -329,7 +329,14 @@ def test_what_changes_in_a_run_that_goes_on_is_told(run: Run, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    "words", [("model.encoder.width=8",), ("seed=3",), ("kl_warmup=5",), ("datamodule.n_steps_input=1",)]
+    "words",
+    [
+        ("model.encoder.width=8",),
+        ("seed=3",),
+        ("kl_warmup=5",),
+        ("datamodule.n_steps_input=1",),
+        ("datamodule.seed=3",),
+    ],
 )
 def test_a_continued_run_keeps_what_its_start_fixed(run: Run, words: tuple[str, ...]):
     run("ae")
