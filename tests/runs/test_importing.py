@@ -136,14 +136,18 @@ def test_one_training_becomes_a_preset():
     assert objective.terms.perceptual.device == "cpu"
     assert (config.optimizer.learning_rate, config.optimizer.algorithm.weight_decay) == (2e-4, 0)
     trainer = config.trainer
-    assert (trainer.max_epochs, trainer.precision, trainer.micro_batch) == (100, "16-mixed", 2)
+    assert (trainer.max_epochs, trainer.precision, trainer.micro_batch) == (100, "bf16-mixed", 2)
     assert (config.datamodule.batch_size, config.checkpoint.every_n_epochs, config.seed) == (4, 5, 7)
 
 
-def test_a_cross_entropy_takes_the_place_of_the_squared_error():
-    assert imported(changed(SINGLE, "training", recon_type="bce", perceptual_weight=0), out=Path("mine")) == 0
+def test_an_entropy_of_logits_is_imported_as_a_squared_error_and_told():
+    document = changed(SINGLE, "training", recon_type="bce", perceptual_weight=0)
+    assert imported(document, out=Path("mine")) == 0
     objective = composed("preset=imported_vae").model.objective
-    assert (objective.terms.mse, objective.weights.mse, objective.terms.bce.from_logits) == (None, None, True)
+    assert (objective.weights.mse, {*objective.terms} & {"bce", "perceptual"}) == (1.0, set())
+    (note,) = (note for note in read_foreign(written(document)).notes if "recon_type" in note)
+    assert "imported as mse" in note
+    assert "CrossEntropy with from_logits=true" in note
 
 
 def test_every_preset_becomes_a_file():
@@ -195,6 +199,29 @@ def test_all_mistakes_are_told_at_once(capsys):
     document = changed(PRESETS, "loss_presets", mse_l1={"mse_wieght": 1.0}, everything=3)
     document = changed(document, "base_config", beta="much")
     assert {"base_config.beta", "loss_presets.mse_l1.mse_wieght", "loss_presets.everything"} <= {*subjects(document)}
+
+
+def test_presets_are_files_of_their_folder():
+    made = {"../../../evil": {}, "a b": {}, "größe": {}, "fine_1.5-x": {}}
+    document = changed(changed(PRESETS, "model_presets", **made), "training_presets", **{"": {}})
+    wrong = [f"model_presets.{name}" for name in ("../../../evil", "a b", "größe")]
+    assert subjects(document) == [*wrong, "training_presets."]
+    assert imported(document, out=Path("mine/deep/er")) == 2
+    assert not Path("mine").exists()
+
+
+@pytest.mark.parametrize("subset", [0, -3])
+def test_a_subset_has_something_in_it(subset):
+    assert subjects(changed(PRESETS, "dataset_presets", none={"dataset_subset": subset})) == [
+        "dataset_presets.none.dataset_subset"
+    ]
+
+
+def test_a_loss_reconstructs_something():
+    off = {"use_mse": False, "mse_weight": 1.0, "l1_weight": 0}
+    assert subjects(changed(PRESETS, "loss_presets", only_kl=off)) == ["loss_presets.only_kl"]
+    wrong = changed(PRESETS, "loss_presets", wrong={"mse_weight": "much"})
+    assert subjects(wrong) == ["loss_presets.wrong.mse_weight"]
 
 
 def test_a_section_that_is_misspelt_is_named():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -56,6 +57,8 @@ OF_TRAINING = ("max_epoch", "batch_size", "lr", "optimizer", "weight_decay", *SC
 OF_MODEL = ("embedding_size", "num_channels")
 OF_DATA = ("dataset_subset",)
 OPTIMIZERS = ("adam", "adamw")
+NAME = re.compile(r"[\w.-]+", re.ASCII)
+"""What an option of a config group, which is a file, may be called."""
 
 
 def read(document: dict[str, Any], stem: str, findings: Findings) -> list[Imported]:  # noqa: ARG001
@@ -76,23 +79,34 @@ def read(document: dict[str, Any], stem: str, findings: Findings) -> list[Import
 def _presets(top: Section, group: str, known: tuple[str, ...], base: Section) -> Iterator[tuple[str, Section]]:
     presets = Section(group, top.values.get(group, {}), top.values.get(group, {}), top.findings)
     for name, values in presets.values.items():
+        if not NAME.fullmatch(name):
+            top.findings.refuse(f"{group}.{name}", "becomes the name of a file. Letters, digits, '_', '-', '.' only.")
         section = Section(f"{group}.{name}", values, (*known, *TOLD), top.findings, base)
         section.tell(TOLD)
         yield name, section
 
 
 def _loss(name: str, loss: Section) -> Imported:
-    terms: dict[str, Any] = {}
-    weights: dict[str, Any] = {}
-    for term, switch in USES.items():
-        weight = loss.number(f"{term}_weight", 0.0)
-        if loss.flag(switch, default=True) and (weight or _schedule(loss, term)):
-            terms[term], weights[term] = TERMS[term](), _schedule(loss, term) or weight
-    terms["kl"], weights["kl"] = kl_term(), _schedule(loss, "beta") or loss.number("beta", 1.0)
+    weights = _reconstruction(loss)
+    if not weights:
+        switches = ", ".join(f"{switch} with {term}_weight" for term, switch in USES.items())
+        loss.findings.refuse(loss.path, f"nothing is reconstructed. Give one of {switches}.")
+    terms = {term: TERMS[term]() for term in weights} | {"kl": kl_term()}
+    weights["kl"] = _schedule(loss, "beta") or loss.number("beta", 1.0)
     made = objective(terms, weights)
     side = loss.whole("input_img_size", 64)
     comment = None if loss.findings.problems else beta_comment(made, (side, side, 3))
     return Imported("objective", f"{PREFIX}{name}", made, comments=[comment] if comment else [])
+
+
+def _reconstruction(loss: Section) -> dict[str, Any]:
+    """The weights of the terms that a loss has, but the KL's; also one that is no number, which is refused."""
+    weights: dict[str, Any] = {}
+    for term, switch in USES.items():
+        weight, schedule = loss.number(f"{term}_weight", 0.0), _schedule(loss, term)
+        if loss.flag(switch, default=True) is not False and (schedule or weight != 0):
+            weights[term] = schedule or weight
+    return weights
 
 
 def _schedule(section: Section, name: str) -> dict[str, Any] | None:
@@ -151,4 +165,8 @@ def _model(name: str, model: Section) -> Imported:
 
 def _subset(name: str, data: Section) -> Imported:
     subset = data.whole("dataset_subset", 0) if "dataset_subset" in data else None
+    if subset is not None and subset < 1:
+        data.findings.refuse(
+            data.name("dataset_subset"), f"{subset}: a whole number from 1 is wanted, or null for all."
+        )
     return Imported("subset", f"{PREFIX}{name}", {"subset": subset}, "datamodule", root=None)

@@ -60,7 +60,11 @@ RECONSTRUCTIONS = ("mse", "bce", "perceptual")
 VGG = "published weights are not part of the package: errors and features of the encoder stand in. Give "
 VGG += "perceptual.weights_file=FILE and model.objective.terms.perceptual.features=vgg16"
 PENALTY = "a penalty of means and variances without a codebook. Set kl, or train with objective=vq bottleneck=vq."
-ENTROPY = "fields have to be in [0, 1]: give datamodule.normalisation=none"
+ENTROPY = "imported as mse. There it was the entropy of logits, and decoders end without a sigmoid here: the term "
+ENTROPY += (
+    "CrossEntropy with from_logits=true, of fields in [0, 1] (datamodule.normalisation=none), trains a decoder of "
+)
+ENTROPY += "logits, and scores and pictures are of logits then"
 
 
 def read(document: dict[str, Any], stem: str, findings: Findings) -> list[Imported]:
@@ -116,10 +120,9 @@ def _objective(training: Section) -> dict[str, Any]:
 def _reconstruction(training: Section) -> tuple[dict[str, Any], dict[str, Any]]:
     kind = training.choice("recon_type", RECONSTRUCTIONS, "perceptual")
     terms: dict[str, Any] = {"mse": error("SquaredError")}
+    weights: dict[str, Any] = {"mse": 1.0}
     if kind == "bce":
-        terms = {"mse": None, "bce": {**error("CrossEntropy"), "from_logits": True, "gamma": 0.0}}
         training.findings.tell(f"training.recon_type=bce: {ENTROPY}")
-    weights: dict[str, Any] = {name: None if term is None else 1.0 for name, term in terms.items()}
     perceptual = training.number("perceptual_weight", 0.0) or 0.0
     perceptual += 1.0 if kind == "perceptual" else 0.0
     if perceptual:
@@ -155,7 +158,7 @@ def _training(training: Section) -> dict[str, Any]:
     if "micro_batch_size" in training:
         trainer["micro_batch"] = training.whole("micro_batch_size", 1)
     if training.flag("use_amp", default=False):
-        trainer["precision"] = "16-mixed"
+        trainer["precision"] = "bf16-mixed"  # a discriminator cannot be trained with the scaled gradients of 16-mixed
     made = {
         "datamodule": {"batch_size": training.whole("batch_size", 4)},
         "optimizer": {
