@@ -23,16 +23,17 @@ LEAST_ACTIVE = 1.0
 """Active channels of the latents, on average: with fewer there are hardly any."""
 BLIND = 0.8
 """VRMSE from which on a reconstruction is hardly better than the mean of the field, which has 1."""
-LEAST_NATS, FALLEN = 1.0, 0.05
-"""KL of a whole frame, and its share of the largest that there was, below which latents tell next to nothing: one of
-latents that have not learnt anything yet is larger."""
+LEAST_NATS = 1.0
+"""KL of a whole frame below which latents tell next to nothing."""
+FALLEN = 0.05
+"""Share of the largest KL that there was, below which it is not that of latents that have not learnt anything yet."""
 LEAST_USED = 0.1
 """Share of the codes that a batch could use."""
 BLURRED = 0.5
 """`high_frequency_ratio` below which a reconstruction is blurred."""
 LOSSY = 0.05
 """VRMSE below which that is of no account."""
-BALANCED = {"hinge": 2.0, "lsgan": 0.5, "vanilla": 2 * math.log(2)}
+BALANCED = {"hinge": 2.0, "lsgan": 0.25, "vanilla": 2 * math.log(2)}
 """Loss of a discriminator that cannot tell real from fake."""
 WON = 0.05
 """Share of that loss below which a discriminator has won."""
@@ -112,12 +113,18 @@ def _collapse(records: Sequence[Record], run: Run) -> Finding | None:
 
 
 def _told_by(records: Sequence[Record], term: str, leaf: Config) -> Callable[[Record], bool]:
-    """Whether latents tell nothing in an epoch: by the KL, or by the error where the KL is kept from 0."""
+    """Whether latents tell nothing in an epoch: by the KL, and by the error where the KL is kept from 0 or has only
+    fallen from a large one, as it does in every warm-up."""
     name = f"val/loss/{term}"
     if leaf.get("free_bits") or leaf.get("capacity") is not None or not _known(records, name):
         return lambda record: record["val/vrmse"] > BLIND
-    least = max(LEAST_NATS, FALLEN * max(record[name] for record in _known(records, name)))
-    return lambda record: record.get(name) is not None and record[name] < least
+    fallen = FALLEN * max(record[name] for record in _known(records, name))
+
+    def tells_nothing(record: Record) -> bool:
+        kl = record.get(name)
+        return kl is not None and (kl < LEAST_NATS or (kl < fallen and record["val/vrmse"] > BLIND))
+
+    return tells_nothing
 
 
 def _dead_codes(records: Sequence[Record], run: Run) -> Finding | None:
@@ -138,8 +145,8 @@ def _other_codes(config: Config, n_used: float) -> list[str]:
     """Overrides of the bottleneck."""
     bottleneck = config["model"]["bottleneck"]
     if "levels" in bottleneck:
-        fewer = bottleneck["levels"][: max(1, len(bottleneck["levels"]) - 1)]
-        return [f"model.bottleneck.levels=[{','.join(map(str, fewer))}]"]
+        *fewer, last = bottleneck["levels"]
+        return [f"model.bottleneck.levels=[{','.join(map(str, fewer or [max(2, last // 2)]))}]"]
     n_codes = min(bottleneck["n_codes"] // 2, 2 ** math.ceil(math.log2(4 * max(n_used, 1))))
     fewer_codes = f"model.bottleneck.n_codes={max(2, n_codes)}"
     if "revive_below" in bottleneck:

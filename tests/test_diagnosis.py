@@ -88,6 +88,12 @@ def test_latents_that_have_learnt_nothing_yet_are_no_collapse() -> None:
     assert named(falling + fallen) == ["posterior collapse"]
 
 
+def test_a_kl_that_a_warm_up_has_brought_down_is_no_collapse() -> None:
+    warmed = [{**FINE, "val/active_units": 0.0, "val/vrmse": 0.05, "val/loss/kl": kl} for kl in (3000.0, *[100.0] * 6)]
+    assert named(warmed) == []
+    assert named([{**record, "val/vrmse": 0.95} for record in warmed]) == ["posterior collapse"]
+
+
 def test_where_the_kl_is_kept_from_zero_the_error_tells() -> None:
     run = a_run(terms={"kl": {**VAE["kl"], "free_bits": 0.05}})
     idle = {**FINE, "val/active_units": 0.0}
@@ -143,6 +149,7 @@ def test_the_remedy_of_a_collapse_takes_a_tenth_of_any_weight(weight: Any, overr
             ["model.bottleneck.revive_below=1", "model.bottleneck.n_codes=128"],
         ),
         ({"levels": [8, 5, 5, 5]}, "", ["'model.bottleneck.levels=[8,5,5]'"]),
+        ({"levels": [1000]}, "", ["'model.bottleneck.levels=[500]'"]),
     ],
 )
 def test_the_remedies_of_dead_codes_follow_the_bottleneck(
@@ -157,7 +164,8 @@ def test_a_discriminator_is_judged_by_what_its_game_gives_one_that_cannot_tell()
     assert "its loss is 0.02, where one that cannot tell has 2" in finding.text
     assert finding.commands[0].endswith("--init-from outputs/rd/00 model.objective.terms.gan.learning_rate=2.5e-05")
     squares = a_run(terms={"gan": {**ADVERSARIAL, "loss": "lsgan"}})
-    assert named([{**FINE, **WON, "train/discriminator/loss": 0.04}] * 5, squares) == []
+    assert named([{**FINE, **WON}] * 5, squares) == []
+    assert named([{**FINE, **WON, "train/discriminator/loss": 0.01}] * 5, squares) == ["discriminator dominance"]
     assert named([{**FINE, **WON}] * 5) == []
 
 
