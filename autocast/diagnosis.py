@@ -46,17 +46,24 @@ class Run:
     config: Config
     quoted: str
     """The run directory, as it is typed."""
-    words: Sequence[str]
-    """What started it, without its name: a similar run is this with other overrides."""
+    words: Callable[[], Sequence[str] | None]
+    """What starts one like it in a directory of its own, looked for only when something is wrong; None where that
+    cannot be told."""
 
     def again(self, *overrides: str, from_weights: bool = False) -> str:
         """A new run with these overrides, from the weights of this one or as this one started."""
-        words, new = list(self.words), {_key(word) for word in overrides}
+        known, new = self.words(), {_key(word) for word in overrides}
+        if known is None:
+            return f"autocast why {self.quoted}"
+        words = list(known)
         if from_weights and "--init-from" in words:
             place = words.index("--init-from")
             del words[place : place + 2]
         kept = [word for word in words if "=" not in word or _key(word) not in new]
-        start = f" --init-from {self.quoted}" if from_weights else ""
+        start = ""
+        if from_weights:
+            kept = [word for word in kept if not _key(word).startswith("init.")]  # about other weights
+            start = f" --init-from {self.quoted}"
         return f"{shlex.join(kept)}{start} {shlex.join(overrides)}"
 
     @property

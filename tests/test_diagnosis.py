@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
 from autocast.diagnosis import N_BEFORE, N_BEFORE_BLUR, Run, diagnose
+from autocast.runs.again import diagnosed_run
 from autocast.runs.compose import compose
+from autocast.runs.directory import RunDirectory
+from autocast.runs.identity import differences, is_under, write_json
 from autocast.runs.request import Request
 
 VAE = {"mse": {"_target_": "autocast.losses.terms.SquaredError"}, "kl": {"_target_": "autocast.losses.terms.KL"}}
@@ -39,7 +43,7 @@ def a_run(
     objective = {"terms": VAE | (terms or {}), "weights": {"mse": 1.0, "kl": kl}}
     model = {"bottleneck": bottleneck or {"_target_": "x.GaussianBottleneck"}, "objective": objective}
     config = {"datamodule": {"data_path": "datasets/rd"}, "model": model}
-    return Run(config, "outputs/rd/00", shlex.split(f"autocast ae --dataset rd {words}"))
+    return Run(config, "outputs/rd/00", lambda: shlex.split(f"autocast ae --dataset rd {words}"))
 
 
 def named(records: list[dict[str, Any]], run: Run | None = None) -> list[str]:
@@ -68,7 +72,10 @@ def test_an_ailment_is_told_with_evidence_and_no_longer_once_it_has_healed(
 
 def test_nothing_is_said_of_what_was_never_measured() -> None:
     config = {"datamodule": {"data_path": "rd"}, "model": {"processor": {}}}
-    assert diagnose([{"epoch": i, "val/vrmse": 1.0} for i in range(20)], Run(config, "r", ["autocast", "epd"])) == []
+    assert (
+        diagnose([{"epoch": i, "val/vrmse": 1.0} for i in range(20)], Run(config, "r", lambda: ["autocast", "epd"]))
+        == []
+    )
 
 
 def test_an_unknown_number_is_no_evidence() -> None:
@@ -170,14 +177,22 @@ def test_a_discriminator_is_judged_by_what_its_game_gives_one_that_cannot_tell()
 
 
 def test_weights_are_taken_from_one_run_only() -> None:
-    run = a_run(terms={"gan": ADVERSARIAL}, words="--init-from outputs/old a.b=1")
+    run = a_run(terms={"gan": ADVERSARIAL}, words="--init-from outputs/old a.b=1 init.fresh=[x]")
     (finding,) = diagnose([{**FINE, **WON}] * 5, run)
     assert finding.commands[0].startswith("autocast ae --dataset rd a.b=1 --init-from outputs/rd/00 model.")
+
+
+def test_where_a_like_run_cannot_be_told_there_is_why() -> None:
+    config = a_run({"levels": [8, 5]}).config
+    (finding,) = diagnose([{**FINE, **DEAD}] * 5, Run(config, "outputs/rd/00", lambda: None))
+    assert finding.commands == ("autocast why outputs/rd/00",)
 
 
 @pytest.mark.parametrize(
     ("words", "ailing"),
     [
+        ("model.bottleneck=gaussian objective=vae_adversarial model.objective.terms.adversarial.r1=1", WON),
+        ("model.bottleneck=fsq model.bottleneck.levels=[64]", DEAD),
         ("model.bottleneck=gaussian model.objective=vae", COLLAPSED),
         ("model.bottleneck=vq model.objective=vq", DEAD),
         ("model.bottleneck=vq_ema model.objective=vq", DEAD),
@@ -186,11 +201,13 @@ def test_weights_are_taken_from_one_run_only() -> None:
         ("model.bottleneck=gaussian model.objective=vae_adversarial", WON),
     ],
 )
-def test_what_is_offered_can_be_typed(words: str, ailing: dict[str, float]) -> None:
-    command = ["autocast", "ae", "--dataset", "reaction_diffusion", *words.split()]
+def test_what_is_offered_can_be_typed(words: str, ailing: dict[str, float], tmp_path: Path) -> None:
     composed = compose(Request("ae", tuple(words.split()), dataset="reaction_diffusion"))
-    run = Run(OmegaConf.to_container(composed.config), "outputs/rd/00", command)
-    found = diagnose([{**FINE, **ailing}] * 10, run)
+    config: Any = OmegaConf.to_container(composed.config)
+    run = RunDirectory(tmp_path)
+    write_json(run.run_file("ae", "train"), {"argv": ["autocast", "demo"], "mode": "local", "init_from": None})
+    told = diagnosed_run(run, "ae", config)
+    found = diagnose([{**FINE, **ailing}] * 10, told)
     assert len(found) == 1
     for line in found[0].commands:
         typed = shlex.split(line)[4:]
@@ -199,3 +216,8 @@ def test_what_is_offered_can_be_typed(words: str, ailing: dict[str, float]) -> N
         assert len(typed) == len(overrides) + 2 * len(flags)
         again = compose(Request("ae", overrides, dataset="reaction_diffusion", **flags))
         assert [p for p in again.problems if not p.subject.startswith(("--dataset", "--init-from"))] == []
+        if "resume_fix" not in line:
+            changed = differences(config, OmegaConf.to_container(again.config))  # type: ignore[arg-type]
+            asked = [word.lstrip("+").partition("=")[0] for word in overrides if word not in told.words()]
+            assert changed
+            assert all(is_under(key, asked) for key in changed)

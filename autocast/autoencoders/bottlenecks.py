@@ -30,7 +30,8 @@ class Posterior(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no penalty")
 
     def usage(self) -> dict[str, Tensor]:
-        """How much of the latents is used by this batch, as scalars by name; empty where that is no question."""
+        """How much of the latents is used by this batch, as scalars by name; empty where that is no question,
+        nan where this batch cannot tell: all batches have the same names."""
         return {}
 
 

@@ -33,14 +33,15 @@ class DiagonalGaussian(Posterior):
 
     def usage(self) -> dict[str, Tensor]:
         """`active_units`: channels whose mean, at an average point, varies from frame to frame with more than a
-        variance of `ACTIVE_VARIANCE`.
+        variance of `ACTIVE_VARIANCE`. Of a single frame it is not known: nan.
 
         References:
             | Importance Weighted Autoencoders (Burda, Grosse and Salakhutdinov, 2015) | https://arxiv.org/abs/1509.00519
         """
         frames = self.mean.detach().flatten(0, 1).float()
         variance = frames.var(0, correction=0).flatten(0, -2).mean(0)
-        return {"active_units": (variance > ACTIVE_VARIANCE).sum().float()}
+        n_active = (variance > ACTIVE_VARIANCE).sum().float()
+        return {"active_units": n_active if len(frames) > 1 else torch.full_like(n_active, torch.nan)}
 
 
 class GaussianBottleneck(Bottleneck):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 from autocast.runs.environment import is_secret_key
@@ -95,6 +95,29 @@ def read_overrides(words: Sequence[str], groups: Collection[str]) -> Overrides:
         else:
             typed.append(_typed(word, override, groups))  # type: ignore[arg-type]
     return Overrides(tuple(typed), workdir, tuple(problems))
+
+
+def write_override(key: str, value: Any) -> str:
+    """`key=value` as it is typed where no shell reads it: reading it gives the plain value again."""
+    return f"{key}={_written(value)}"
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, str):
+        return value if _reads_as(value, value) else QuotedString(value, Quote.single).with_quotes()
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_written(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_written, value)) + "]"
+    return "null" if value is None else str(value).lower()
+
+
+def _reads_as(text: str, value: str) -> bool:
+    """Whether a text is taken for this text, in a list too, and not for a number, an option or several."""
+    try:
+        return _parser().parse_override(f"key=[{text}]").value() == [value]
+    except HydraException:
+        return False
 
 
 @cache

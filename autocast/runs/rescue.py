@@ -1,5 +1,5 @@
-"""A training that goes on from the weights of a run whose KL weight was too large: with its architecture and a smaller
-beta."""
+"""A training that goes on from the weights of a run whose KL weight was too large: with its architecture, its data as
+they were made to and a smaller beta."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from autocast.runs.overrides import Overrides
 from autocast.runs.problems import Problem
 from autocast.runs.request import SLURM, Request
 
-KEY, OBJECTIVE = "rescue", "model.objective"
+KEY, OBJECTIVE, DATA = "rescue", "model.objective", "datamodule"
+MEANING = ("size", "column", "normalisation", "subset", "seed", "n_steps_input", "n_steps_output")
+"""Keys of `datamodule` that say what weights have learnt from: other fields are nothing to them."""
 WITHOUT = "the weights of a run are what is rescued. Give --init-from RUN; its architecture is taken over with them."
 
 
 def take_over(config: DictConfig, request: Request, typed: Overrides) -> tuple[list[Problem], list[str]]:
-    """Puts the architecture of `--init-from` into a config that has a `rescue`, and into its objective a part of that
-    run's beta, unless one was typed.
+    """Puts the architecture of `--init-from` into a config that has a `rescue`, what its data are made to, and into its
+    objective a part of that run's beta; of the last two what was typed stays.
 
     Returns:
         What is wrong, and what is worth saying.
@@ -38,12 +40,21 @@ def take_over(config: DictConfig, request: Request, typed: Overrides) -> tuple[l
         _, saved = find(request.init_from, request.output_base or default_output_base())
     except LaunchError as error:
         return [Problem(f"--init-from {request.init_from}", str(error))], []
-    theirs = yaml.safe_load(saved.read_text(encoding="utf-8"))["model"]
+    known = yaml.safe_load(saved.read_text(encoding="utf-8"))
+    theirs = known["model"]
     for part in PARTS:
         OmegaConf.update(config, f"model.{part}", theirs.get(part), merge=False, force_add=True)
+    _take_data(config, known[DATA], typed)
     found = _lower_beta(config, request.init_from, theirs["objective"], _numbers_of_frame(saved), typed)
     problems = [*_typed_twice(request, typed), *([found] if isinstance(found, Problem) else [])]
     return problems, [found] if isinstance(found, str) else []
+
+
+def _take_data(config: DictConfig, theirs: Mapping[str, Any], typed: Overrides) -> None:
+    """A key may be typed by itself, or as one of the top level that it follows: `seed`, `subset`."""
+    for key in MEANING:
+        if key in theirs and not typed.touching(f"{DATA}.{key}", key):
+            OmegaConf.update(config, f"{DATA}.{key}", theirs[key], merge=False, force_add=True)
 
 
 def _typed_twice(request: Request, typed: Overrides) -> Iterator[Problem]:

@@ -317,15 +317,20 @@ class TrainingModule(L.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         loss: Any = self.model.loss
         terms = self._mean(loss, batch, self._validation_keys(VALIDATION, batch, batch_idx))
-        means = {_logged_name("val", name): value for name, value in terms.items()}
+        counted = 0 if self.trainer.world_size > 1 and self._is_stand_in(batch_idx) else batch.size
+        self._log_mean({_logged_name("val", name): value for name, value in terms.items()}, counted)
         if isinstance(self.model, ScoresValidation) and self._is_scored(batch_idx):
             keys = self._validation_keys(SCORES, batch, batch_idx)
             scores = self._mean(self.model.validation_scores, batch, keys)
-            means |= {f"val/{name}": value for name, value in scores.items()}
+            for name, value in scores.items():  # where one is nan it does not count, but every rank has the name
+                known = not bool(value.isnan())
+                self._log_mean({f"val/{name}": value if known else value.new_zeros(())}, counted if known else 0)
+
+    def _log_mean(self, means: dict[str, Tensor], n_windows: int) -> None:
+        """Of an epoch, in which they count as so many windows."""
         n_ranks = self.trainer.world_size
-        counted = 0 if n_ranks > 1 and self._is_stand_in(batch_idx) else batch.size
         # Lightning (2.6) averages the ranks' counts in whole numbers: multiples of the number of ranks survive that.
-        options: dict[str, Any] = {"batch_size": n_ranks * counted, "sync_dist": n_ranks > 1}
+        options: dict[str, Any] = {"batch_size": n_ranks * n_windows, "sync_dist": n_ranks > 1}
         self.log_dict(means, on_step=False, on_epoch=True, logger=False, **options)
 
     def _mean(self, measure: Measure, batch: Batch, keys: list[tuple[int, ...]]) -> dict[str, Tensor]:

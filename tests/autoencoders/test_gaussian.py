@@ -43,6 +43,11 @@ def test_units_that_do_not_vary_are_not_active():
     assert float(DiagonalGaussian(fixed, torch.zeros_like(fixed)).usage()["active_units"]) == 0
 
 
+def test_a_single_frame_does_not_tell_what_varies_from_frame_to_frame():
+    mean = torch.randn(1, 1, 4, 4, 3)
+    assert DiagonalGaussian(mean, torch.zeros_like(mean)).usage()["active_units"].isnan()
+
+
 def test_half_precision_is_summed_in_full():
     bottleneck = GaussianBottleneck(4)
     with torch.autocast("cpu", torch.bfloat16):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from autocast.runs.overrides import read_overrides, split_eval
+from autocast.runs.overrides import read_overrides, split_eval, write_override
 
 GROUPS = ("encoder", "decoder", "processor", "backbone", "optimizer", "callbacks", "simulator/noise")
 
@@ -99,3 +99,16 @@ def test_the_run_directory_of_hydra_is_the_workdir():
 def test_words_are_split_at_the_token_of_the_evaluation():
     assert split_eval(["a=1", "::eval::", "eval.batch_indices=[0,1]"]) == (("a=1",), ("eval.batch_indices=[0,1]",))
     assert split_eval(["a=1"]) == (("a=1",), ())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(1, -0.5, 1e-5, True, None, [], {}, [1, [2.5, None]], {"a": 1, "b": ["x y", "1"]}),
+        *("plain", "25 %", "16-mixed", "/a b/c-d_1.2", "", "null", "true", "12", "1e-4", "a,b", "[a]", "it's", "a: b"),
+        *("choice(1)", " a ", "C:\\new", "x'\\", "a=b", "é", "50%", ["a, b", "c]"]),
+    ],
+)
+def test_a_value_that_is_written_is_read_again(value):
+    typed = one(write_override("a.b", value))
+    assert (typed.key, typed.value, type(typed.value)) == ("a.b", value, type(value))

@@ -85,6 +85,15 @@ def test_a_weight_that_is_typed_stays(collapsed):
     assert beta(rescued("model.objective.weights.spectral.weight=0.7")) == pytest.approx(0.01)
 
 
+def test_data_are_made_to_what_the_weights_have_learnt_from(collapsed):
+    collapsed("datamodule.size=[16,12]", "datamodule.normalisation=minmax", "datamodule.subset=0.5", "seed=7")
+    data = rescued().config.datamodule
+    assert (data["size"], data.normalisation, data.subset, data.seed) == ([16, 12], "minmax", 0.5, 7)
+    assert data.batch_size == 256
+    typed = rescued("datamodule.size=8", "subset=tiny", "seed=3").config.datamodule
+    assert (typed["size"], typed.normalisation, typed.subset, typed.seed) == (8, "minmax", 1000, 3)
+
+
 def test_without_a_run_it_is_refused():
     assert ("--init-from", WITHOUT) in said(rescued(init_from=None))
 

@@ -34,7 +34,7 @@ def train_ailing(toy, tmp_path):
     def run(max_epochs: int, heals_after: int = 10**9, resume_from: Path | None = None):
         model, stream, events = Ailing(), io.StringIO(), []
         model.heals_after = heals_after
-        told = Run(CONFIG, "outputs/toy", ["autocast", "ae"])
+        told = Run(CONFIG, "outputs/toy", lambda: ["autocast", "ae"])
         destination = dataclasses.replace(toy.make_destination(tmp_path), diagnosed=told)
         fit(
             model,

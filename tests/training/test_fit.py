@@ -208,6 +208,18 @@ def test_scores_are_taken_on_a_few_batches_spread_over_the_validation(toy):
     assert [i for i in range(8) if module._is_scored(i)] == [2, 6]
 
 
+def test_a_batch_whose_score_is_not_known_does_not_count(train, toy, tmp_path):
+    class Model(toy.ToyModel):
+        def validation_scores(self, batch, noise):
+            n = torch.tensor(float(batch.size))
+            return {"size": n, "often": n if batch.size == 5 else n * torch.nan, "never": n * torch.nan}
+
+    train(Model(), max_epochs=1)  # 7 windows in batches of 5 and 2
+    (row,) = [json.loads(line) for line in (tmp_path / "epd" / "metrics.jsonl").read_text().splitlines()]
+    assert row["val/size"] == pytest.approx((5 * 5 + 2 * 2) / 7)
+    assert (row["val/often"], row["val/never"]) == (5.0, None)
+
+
 def test_overfit_batches_repeats_one_batch(train, toy, tmp_path):
     seen = []
 

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from autocast.cli.main import COMMANDS, load
+from autocast.runs.compose import compose
+from autocast.runs.request import Request
 from autocast.runs.watch import why
 from autocast.runs.watch.causes import CAUSES
 from autocast.runs.watch.failures import Failure, last_traceback
@@ -264,16 +267,12 @@ def test_what_ails_a_model_is_told_of_a_training_that_is_done(
 ) -> None:
     stage = stage_with(*RAN, kind="ae", done=True)
     run = stage.directory
-    config = yaml.safe_load(run.config_file("ae").read_text())
-    config["datamodule"]["data_path"] = "datasets/rd"
-    config["model"] = {
-        "bottleneck": {"_target_": "x.GaussianBottleneck"},
-        "objective": {"terms": {"kl": {"_target_": "x.KL"}}, "weights": {"kl": 5.0}},
-    }
+    typed = "model.bottleneck=gaussian model.objective=vae trainer.max_epochs=9"
+    config: Any = OmegaConf.to_container(compose(Request("ae", tuple(typed.split()))).config)
+    data = config["datamodule"]["data_path"]
     run.config_file("ae").write_text(yaml.safe_dump(config))
-    argv = ["autocast", "ae", "--dataset", "rd", "--workdir", "outputs/rd/00", "--run-name=1", "--overwrite", "a.b=1"]
-    again = {"argv": ["autocast", "ae", "--resume-from", "rd/00", "trainer.max_epochs=9"]}
-    record = {"uid": "cafe0001", "parents": [], "mode": "local", "argv": argv, "continued": [again]}
+    argv = ["autocast", "ae", "--resume-from", "rd/old", "--workdir", "outputs/rd/00"]
+    record = {"uid": "cafe0001", "parents": [], "mode": "local", "argv": argv, "init_from": None}
     run.run_file("ae", "train").write_text(json.dumps(record))
     collapsed = {"val/active_units": 0.0, "val/vrmse": 1.0, "val/loss/kl": 0.01}
     lines = [json.dumps({"epoch": epoch, **collapsed}) + "\n" for epoch in range(1, 7)]
@@ -283,12 +282,8 @@ def test_what_ails_a_model_is_told_of_a_training_that_is_done(
     assert found["cause"] == "done"
     (ailment,) = found["ailments"]
     assert (ailment["kind"], ailment["name"]) == ("ae", "posterior collapse")
-    assert ailment["commands"][1] == (
-        "autocast ae --dataset rd a.b=1 trainer.max_epochs=9 model.objective.weights.kl=0.5"
-    )
+    assert ailment["commands"][1] == (f"autocast ae --dataset {data} {typed} model.objective.weights.kl.weight=0.01")
     why.show("rd/00", kind=None, stage=None, json=False, output_base=run.path.parents[1])
     told = capsys.readouterr().out
     assert "posterior collapse   ae train: the posterior has collapsed: 0 channels" in told
-    assert (
-        f"try                  autocast ae --dataset datasets/rd --preset resume_fix --init-from {run.quoted}" in told
-    )
+    assert f"try                  autocast ae --dataset {data} --preset resume_fix --init-from {run.quoted}" in told
