@@ -112,16 +112,7 @@ def mean_terms(parts: Sequence[tuple[float, Mapping[str, Tensor]]]) -> dict[str,
     (_, first), *others = parts
     if not others:
         return dict(first)
-    return {name: _mean([(share, terms[name]) for share, terms in parts if name in terms]) for name in _names(parts)}
-
-
-def _names(parts: Sequence[tuple[float, Mapping[str, Tensor]]]) -> list[str]:
-    """Of all terms: a small piece may be too small for one."""
-    return list(dict.fromkeys(name for _, terms in parts for name in terms))
-
-
-def _mean(values: Sequence[tuple[float, Tensor]]) -> Tensor:
-    return torch.stack([share * value for share, value in values]).sum(0) / sum(share for share, _ in values)
+    return {name: torch.stack([share * terms[name] for share, terms in parts]).sum(0) for name in first}
 
 
 def _cause(error: Exception) -> str:
