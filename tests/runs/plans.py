@@ -67,9 +67,12 @@ def trained(path: Path, *events: dict[str, Any], kind: str = "epd", done: bool =
 
 
 def write_marker(checkpoint: Path, kind: str = "epd") -> None:
-    run = RunDirectory(checkpoint.parent)
+    """At once, as runs do."""
+    marker = RunDirectory(checkpoint.parent).done_file(kind, "train")
     products = {checkpoint.name: fingerprint(checkpoint)}
-    run.done_file(kind, "train").write_text(json.dumps({"products": products, "seconds": 1.0}))
+    partial = marker.with_suffix(".partial")
+    partial.write_text(json.dumps({"products": products, "seconds": 1.0}))
+    partial.rename(marker)
 
 
 def training(path: Path, *parents: Parent, kind: str = "epd", **cluster: Any) -> Plan:
