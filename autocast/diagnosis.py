@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from autocast.objective_config import ADVERSARIAL, KL, final_weight, objective_of, term_of
+
 Record = Mapping[str, Any]
 """The metrics of an epoch, by their logged names."""
 Config = Mapping[str, Any]
@@ -99,7 +101,7 @@ def diagnose(records: Sequence[Record], run: Run) -> list[Finding]:
 
 
 def _collapse(records: Sequence[Record], run: Run) -> Finding | None:
-    term = _term(run.config, "KL")
+    term = term_of(objective_of(run.config), KL)
     known = _known(records, "val/active_units", "val/vrmse")
     if term is None:
         return None
@@ -114,7 +116,7 @@ def _collapse(records: Sequence[Record], run: Run) -> Finding | None:
         "posterior collapse",
         f"the posterior has collapsed: {last['val/active_units']:.2g} channels of the latents are active{told}, and "
         f"the VRMSE {last['val/vrmse']:.3g}, where the mean of a field has 1. Less weight of {term} (now "
-        f"{_end(weight):g}), free bits or a slower warm-up keep latents in use",
+        f"{final_weight(weight):g}), free bits or a slower warm-up keep latents in use",
         (run.mended, run.again(_tenth(weight, f"model.objective.weights.{term}"))),
     )
 
@@ -174,7 +176,7 @@ def _blur(records: Sequence[Record], run: Run) -> Finding | None:
         f"reconstructions are blurred: {100 * last[name]:.2g} % of the energy at waves shorter than four points is "
         f"left (VRMSE {last['val/vrmse']:.3g}), and no longer grows. A term that sees fine structure, less weight of "
         "the KL or more latent channels sharpen them",
-        (run.mended,) if _term(run.config, "KL") else (_with_spectral_term(run, last["val/objective"]),),
+        (run.mended,) if term_of(objective_of(run.config), KL) else (_with_spectral_term(run, last["val/objective"]),),
     )
 
 
@@ -185,7 +187,7 @@ def _with_spectral_term(run: Run, objective: float) -> str:
 
 
 def _discriminator(records: Sequence[Record], run: Run) -> Finding | None:
-    term = _term(run.config, "Adversarial")
+    term = term_of(objective_of(run.config), ADVERSARIAL)
     known = _known(records, *(f"train/discriminator/{name}" for name in ("loss", "real", "fake")))
     if term is None:
         return None
@@ -214,25 +216,6 @@ def _known(records: Sequence[Record], *names: str) -> list[Record]:
 
 def _agree(records: Sequence[Record], ails: Callable[[Record], bool]) -> bool:
     return len(records) >= N_BEFORE and all(ails(record) for record in records[-N_AGREEING:])
-
-
-def _term(config: Config, kind: str) -> str | None:
-    """The name of the objective's term of a class."""
-    terms = config["model"].get("objective", {}).get("terms", {})
-    return next((name for name, leaf in terms.items() if leaf and leaf["_target_"].endswith(f".{kind}")), None)
-
-
-def _end(weight: Any) -> float:
-    """What a weight ends at, which is a number or an annealing."""
-    if not isinstance(weight, Mapping):
-        return float(weight)
-    return (
-        _end(weight["then"])
-        if "then" in weight
-        else weight["points"][-1][1]
-        if "points" in weight
-        else weight["weight"]
-    )
 
 
 def _tenth(weight: Any, path: str) -> str:

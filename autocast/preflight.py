@@ -10,6 +10,7 @@ from autocast.data.headers import PICTURES, DatasetHeader, describe
 from autocast.data.latents_manifest import MANIFEST_FILE, check_latents, read_complete
 from autocast.data.picture_sets import picture_size
 from autocast.errors import AutocastError
+from autocast.objective_config import ADVERSARIAL, objective_of, term_of
 from autocast.runs.build import build
 from autocast.runs.directory import TRAIN, RunDirectory, read_config, run_of_file
 from autocast.runs.own_keys import CUDA_GRAPHS
@@ -112,19 +113,14 @@ def _clashes(config: Mapping[str, Any]) -> Iterator[Problem]:
             message = "CUDA graphs overwrite the gradients that are to be added up. Set trainer.compile=default"
             yield Problem(f"trainer.compile, trainer.{key}={n}", message)
     strategy = trainer.get("strategy")
-    if _has_adversary(config):
+    if term_of(objective_of(config), ADVERSARIAL):
         if str(trainer.get("precision")).startswith("16"):
-            message = "gradients of a discriminator are not scaled, as that needs it. Set trainer.precision=bf16-mixed"
+            message = "half precision, in which a discriminator is not trained. Set trainer.precision=bf16-mixed"
             yield Problem(f"trainer.precision={trainer['precision']}", message)
         if isinstance(strategy, Mapping):
             yield Problem("trainer.strategy", "a discriminator cannot be sharded. Set trainer=default")
     if isinstance(strategy, Mapping) and str(optimizer.get("algorithm", {}).get("_target_")).endswith(".SOAP"):
         yield Problem("optimizer=soap", "looks at whole weights, of which each device has a part. Set optimizer=adamw")
-
-
-def _has_adversary(config: Mapping[str, Any]) -> bool:
-    terms = (config.get("model", {}).get("objective") or {}).get("terms", {})
-    return any(term and str(term["_target_"]).endswith(".Adversarial") for term in terms.values())
 
 
 def _missing_splits(header: DatasetHeader, command: str) -> Iterator[Problem]:

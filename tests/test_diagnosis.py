@@ -34,7 +34,7 @@ COLLAPSED = {"val/active_units": 0.0, "val/loss/kl": 0.02, "val/vrmse": 1.01}
 DEAD = {"val/used_share": 0.03, "val/used_codes": 31.0, "val/perplexity": 9.0}
 BLURRED = {"val/high_frequency_ratio": 0.2}
 WON = {"train/discriminator/loss": 0.02, "train/discriminator/real": 1.4, "train/discriminator/fake": -1.6}
-ADVERSARIAL = {"_target_": "a.b.Adversarial", "loss": "hinge", "learning_rate": 1e-4, "r1": 0}
+ADVERSARIAL = {"_target_": "autocast.losses.adversarial.Adversarial", "loss": "hinge", "learning_rate": 1e-4, "r1": 0}
 
 
 def a_run(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from autocast.errors import ConfigError
 from autocast.layout import frames_to_images
 from autocast.losses.annealing import Number
 from autocast.losses.terms import MEAN, Coded, Reconstructing, Term, named_device
+from autocast.nn.ranks import mean_over_ranks
 from autocast.types import FieldSpec
 
 MOST_FACTOR = 1e4
@@ -108,7 +108,8 @@ class Adversarial(Term):
 
     @property
     def detail(self) -> str:
-        return self.loss
+        seen = getattr(self.discriminator, "receptive_field", None) if hasattr(self, "discriminator") else None
+        return self.loss if seen is None else f"{self.loss}, patches of {seen}"
 
     def attach(self, autoencoder: Reconstructing, spec: FieldSpec) -> None:
         """Makes the discriminator of fields like these.
@@ -150,7 +151,7 @@ class Adversarial(Term):
         if not (self.adaptive and others.requires_grad and own.requires_grad):
             return 1
         gradients = [torch.autograd.grad(loss, self._last_weight, retain_graph=True)[0] for loss in (others, own)]
-        numerator, denominator = (_of_all_ranks(gradient.float()).norm() for gradient in gradients)
+        numerator, denominator = (mean_over_ranks(gradient.float()).norm() for gradient in gradients)
         return (numerator / (denominator + SMALLEST_NORM)).clamp(0, MOST_FACTOR).detach()
 
     def learn(self, coded: Coded, share: float = 1.0) -> dict[str, Tensor]:
@@ -190,10 +191,3 @@ class Adversarial(Term):
         if self.device is None:
             return super()._apply(fn, recurse)
         return super()._apply(lambda x: x.to(fn(x.new_empty(0)).dtype), recurse)
-
-
-def _of_all_ranks(x: Tensor) -> Tensor:
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(x)
-        x /= dist.get_world_size()
-    return x

@@ -27,14 +27,6 @@ _BATCH: dict[int, Callable[..., nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNor
 NORMS = ("instance", "batch", "group", "none")
 
 
-def receptive_field(n_layers: int) -> int:
-    """Points along an axis that one output of a `PatchDiscriminator` sees: 16, 34, 70, 142, 286 for 1 to 5 layers."""
-    seen = 1
-    for stride in [1, 1, *[2] * n_layers]:
-        seen = (seen - 1) * stride + KERNEL
-    return seen
-
-
 def n_patches(n_points: int, n_layers: int, *, wraps: bool = False) -> int:
     """Outputs along an axis of `n_points`, periodic or not; less than 1 where there are too few points."""
     return _n_left(n_points, [*[2] * n_layers, 1, 1], wraps=wraps)
@@ -103,6 +95,14 @@ class PatchDiscriminator(nn.Module):
         self.activation = nn.LeakyReLU(0.2)
         for convolution in self.convolutions:
             _initialise(convolution)
+
+    @property
+    def receptive_field(self) -> int:
+        """Points along an axis that one output sees: 16, 34, 70, 142, 286 for 1 to 5 layers."""
+        seen = 1
+        for stride in reversed(self._strides):
+            seen = (seen - 1) * stride + KERNEL
+        return seen
 
     def forward(self, x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b 1 *p"]:
         x = channels_last(x)

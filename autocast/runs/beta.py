@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any
 
+from autocast.objective_config import KL, SQUARED_ERROR, final_weight, term_of
+
 MEAN = "mean"
-KL, SQUARED_ERROR = "autocast.losses.terms.KL", "autocast.losses.terms.SquaredError"
 
 Leaf = Mapping[str, Any]
 
@@ -40,24 +41,6 @@ def count_numbers(spec: Mapping[str, Any]) -> int:
     return prod(spec["grid_shape"]) * len(spec["channel_names"])
 
 
-def name_of_kl(objective: Leaf) -> str | None:
-    return _name_of(objective, KL)
-
-
-def final_weight(weight: Any) -> float | None:
-    """What a weight, a number or an annealing as it stands in a config, ends at; None where it cannot be told."""
-    if not isinstance(weight, Mapping):
-        return weight
-    if "points" in weight:
-        return weight["points"][-1][1]
-    return final_weight(weight["then"]) if "then" in weight else weight.get("weight")
-
-
 def _weight_of(objective: Leaf, target: str) -> float | None:
-    name = _name_of(objective, target)
+    name = term_of(objective, target)
     return None if name is None else final_weight(objective["weights"].get(name))
-
-
-def _name_of(objective: Leaf, target: str) -> str | None:
-    terms = objective["terms"].items()
-    return next((name for name, term in terms if term and term["_target_"] == target), None)

@@ -8,9 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from autocast.objective_config import PERCEPTUAL
 from autocast.runs.problems import Problem
 
-TARGET = "autocast.losses.perceptual.Perceptual"
 TERMS = "model.objective.terms"
 SECTION = "perceptual"
 """Of a root config: what all terms of a run get."""
@@ -50,7 +50,7 @@ def _terms(config: DictConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     terms = OmegaConf.select(config, TERMS)
     plain: Any = OmegaConf.to_container(terms, resolve=False) if isinstance(terms, DictConfig) else {}
     for name, term in plain.items():
-        if isinstance(term, dict) and term.get("_target_") == TARGET:
+        if isinstance(term, dict) and term.get("_target_") == PERCEPTUAL:
             yield f"{TERMS}.{name}", term
 
 

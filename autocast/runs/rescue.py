@@ -11,8 +11,9 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from autocast.errors import LaunchError
+from autocast.objective_config import KL, term_of
 from autocast.runs.adoption import PARTS, find_autoencoder, find_coming_autoencoder
-from autocast.runs.beta import count_numbers, kl_beta, kl_unit, name_of_kl
+from autocast.runs.beta import count_numbers, kl_beta, kl_unit
 from autocast.runs.directory import TRAIN, default_output_base, run_of_file
 from autocast.runs.overrides import Overrides
 from autocast.runs.problems import Problem
@@ -69,7 +70,7 @@ def _lower_beta(
 ) -> Problem | str | None:
     """Sets the weight of the KL term; what was done, or why it cannot be. None where it was typed."""
     ours: Any = OmegaConf.to_container(config["model"]["objective"], resolve=False)
-    name = name_of_kl(ours)
+    name = term_of(ours, KL)
     if name is None:
         return Problem("objective", f"has no KL term whose weight {KEY} could set. Choose objective=resume_fix.")
     key, weight = f"{OBJECTIVE}.weights.{name}", ours["weights"][name]

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from autocast.errors import CheckpointError, ConfigError
 from autocast.generative.noise import Noise
 from autocast.losses.objective import Adversary
 from autocast.losses.terms import Coded
+from autocast.nn.ranks import mean_over_ranks
 from autocast.types import Batch
 
 BETAS = (0.5, 0.9)
@@ -61,7 +61,9 @@ class Adversaries:
             parameters = list(adversary.discriminator.parameters())
             if all(parameter.grad is None for parameter in parameters):
                 continue
-            _average_over_ranks([parameter.grad for parameter in parameters if parameter.grad is not None])
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    mean_over_ranks(parameter.grad)
             if clip:
                 torch.nn.utils.clip_grad_norm_(parameters, clip)
             optimizer.param_groups[0]["lr"] = rate * adversary.learning_rate
@@ -96,10 +98,3 @@ def check_adversaries(precision: str, adversaries: Sequence[Adversary], *, is_sh
             "trainer.strategy: a discriminator cannot be sharded. Set trainer=default, or leave the adversarial term "
             "out (objective.weights.adversarial=0)."
         )
-
-
-def _average_over_ranks(gradients: Sequence[Tensor]) -> None:
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        for gradient in gradients:
-            dist.all_reduce(gradient)
-            gradient.div_(dist.get_world_size())

@@ -138,7 +138,7 @@ def test_it_comes_in_late_last_and_not_in_validation():
     effective = 0.5 * float(term.factor(told[0]["loss"], term.measure(coded(model)).mean()))
     assert float(late["weight/adversarial"]) == pytest.approx(effective, rel=1e-4)
     assert float(late["loss"]) == pytest.approx(float(early["loss"]) + effective * float(late["adversarial"]), rel=1e-4)
-    assert total.summary.endswith("0.5 after 10 steps adversarial (hinge)")
+    assert total.summary.endswith("0.5 after 10 steps adversarial (hinge, patches of 16)")
 
 
 def test_a_model_that_is_not_trained_has_no_factor():

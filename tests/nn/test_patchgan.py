@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from autocast.errors import ConfigError
-from autocast.nn.patchgan import NORMS, PatchDiscriminator, n_patches, receptive_field
+from autocast.nn.patchgan import NORMS, PatchDiscriminator, n_patches
 
 
 def discriminator(grid_shape, *, wraps=False, **options):
@@ -14,7 +14,7 @@ def discriminator(grid_shape, *, wraps=False, **options):
 
 @pytest.mark.parametrize(("n_layers", "seen"), [(1, 16), (2, 34), (3, 70), (4, 142), (5, 286)])
 def test_one_output_sees_a_patch(n_layers, seen):
-    assert receptive_field(n_layers) == seen
+    assert discriminator((512,), n_layers=n_layers).receptive_field == seen
 
 
 @pytest.mark.parametrize(("n_layers", "seen"), [(1, 16), (2, 34), (3, 70)])
