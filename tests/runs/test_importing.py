@@ -1,6 +1,7 @@
 """Configs of older trainers become configs that compose."""
 
 import json
+import shlex
 from copy import deepcopy
 from pathlib import Path
 
@@ -184,9 +185,76 @@ def test_what_is_printed_is_yaml(capsys):
 
 def test_keys_without_a_counterpart_are_told_with_what_to_do():
     notes = read_foreign(written(SINGLE)).notes
-    assert "training.output_dir=checkpoints/vae: give --workdir DIR" in notes
+    assert 'training.output_dir="checkpoints/vae": give --workdir DIR' in notes
     assert not [note for note in notes if note.startswith("training.resume")]
-    assert "base_config.dataset_dir=faces: give --dataset DIR" in read_foreign(written(PRESETS)).notes
+    assert 'base_config.dataset_dir="faces": give --dataset DIR' in read_foreign(written(PRESETS)).notes
+
+
+def test_notes_are_comments_of_what_they_are_about():
+    document = changed(PRESETS, "loss_presets", diverse={"mse_weight": 1.0, "generation_weight": 0.1})
+    document = changed(document, "training_presets", controlled={"adaptive_kl_control": True})
+    texts = {str(made.file): made.text for made in read_foreign(written(document)).files}
+    assert (
+        "# loss_presets.diverse.generation_weight=0.1: there is no such term"
+        in texts["objective/imported_diverse.yaml"]
+    )
+    controlled = texts["training/imported_controlled.yaml"]
+    assert "# training_presets.controlled.adaptive_kl_control=true: there are no controllers" in controlled
+    assert "ReduceLROnPlateau" in controlled
+    assert "# base_config.input_img_size=128: fields keep" in texts["model/imported_small.yaml"]
+    assert '# base_config.dataset_dir="faces": give' in texts["subset/imported_tiny.yaml"]
+    everything = texts["objective/imported_everything.yaml"]
+    assert "VGG19" in everything
+    assert "a distance of random convolutions without perceptual.weights_file" in everything
+
+
+def test_a_constant_rate_is_told():
+    assert any("optimizer.lr_scheduler=null" in note for note in read_foreign(written(SINGLE)).notes)
+    assert imported(SINGLE, out=Path("mine")) == 0
+    assert composed("preset=imported_vae", "optimizer.lr_scheduler=null").optimizer.lr_scheduler is None
+
+
+def test_the_perceptual_schedule_of_a_loss_wins_over_that_of_a_training():
+    own = {"perceptual_schedule": True, "perceptual_end": 0.6, "perceptual_warmup_epochs": 25}
+    document = changed(PRESETS, "training_presets", slow=own)
+    document = changed(document, "loss_presets", only_mse={"mse_weight": 1.0}, fixed={"perceptual_weight": 0.2})
+    assert imported(document, out=Path("mine")) == 0
+    weights = composed("objective=imported_everything", "training=imported_slow").model.objective.weights
+    assert weights.perceptual.points == [[0, 0.0], ["35 epochs", 0.3]]
+    weights = composed("objective=imported_only_mse", "training=imported_slow").model.objective.weights
+    assert {*weights} == {"mse", "kl"}
+    (note,) = (note for note in read_foreign(written(document)).notes if "slow.perceptual_schedule" in note)
+    (typed,) = shlex.split(note.partition(" give ")[2])
+    weights = composed("objective=imported_fixed", "training=imported_slow", typed).model.objective.weights
+    assert weights.perceptual.points == [[0, 0.0], ["25 epochs", 0.6]]
+
+
+def test_values_have_bounds_that_are_told_at_once(capsys):
+    document = changed(SINGLE, "training", batch_size=0, epochs="100", kl_weight=-1, seed=0, gan_start=0)
+    document = changed(document, "vae", ch_mult=[1, 0], dropout=float("nan"))
+    keys = ("training.batch_size", "training.epochs", "training.kl_weight", "vae.ch_mult", "vae.dropout")
+    assert subjects(document) == [*keys]
+    assert imported(document) == 2
+    told = capsys.readouterr().err
+    assert "0: a whole number from 1 is wanted" in told
+    assert '"100": a whole number' in told
+    assert "-1: a number from 0 is wanted" in told
+    assert subjects(changed(SINGLE, "training", epochs=None)) == ["training.epochs"]
+    wrong = changed(PRESETS, "training_presets", wrong={"max_epoch": -3, "lr": -1e-3})
+    assert subjects(wrong) == ["training_presets.wrong.lr", "training_presets.wrong.max_epoch"]
+
+
+def test_unknown_keys_are_told_in_the_order_of_the_file():
+    names = ["zeta", "alpha", "mu", "beta_two", "omega"]
+    problems = read_foreign(written(changed(SINGLE, "training", **dict.fromkeys(names, 1)))).problems
+    assert [problem.subject for problem in problems] == [f"training.{name}" for name in names]
+
+
+def test_what_to_do_next_names_a_dataset(capsys):
+    assert imported(SINGLE, out=Path("mine")) == 0
+    assert "autocast ae --dataset DIR --config-dir mine preset=imported_vae" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_all_mistakes_are_told_at_once(capsys):

@@ -74,7 +74,8 @@ def _next(made: Sequence[Imported], files: Sequence[Path]) -> str:
     """A command that uses the first of each group."""
     first = {imported.group: file.stem for imported, file in reversed([*zip(made, files, strict=True)])}
     words = [f"{group}={name}" for group, name in sorted(first.items())]
-    return f"autocast ae --config-dir {shlex.quote(str(files[0].parent.parent))} {' '.join(words)} --dry-run"
+    where = shlex.quote(str(files[0].parent.parent))
+    return f"autocast ae --dataset DIR --config-dir {where} {' '.join(words)} --dry-run"
 
 
 def _document(found: Import, written: Sequence[str], screen: Screen) -> None:

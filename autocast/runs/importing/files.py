@@ -15,7 +15,10 @@ from autocast.runs.importing.imported import Imported
 from autocast.runs.importing.reading import Findings
 from autocast.runs.problems import Problem, did_you_mean, nearest
 
-READERS = {single.SECTIONS: single.read, presets.SECTIONS: presets.read}
+READERS = {
+    single.SECTIONS: single.read,
+    presets.SECTIONS: lambda document, _stem, findings: presets.read(document, findings),
+}
 """What reads a file, by the sections that it may have."""
 YAML = ".yaml"
 

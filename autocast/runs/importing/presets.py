@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from autocast.runs.importing.imported import (
     perceptual_term,
 )
 from autocast.runs.importing.reading import Findings, Section
+from autocast.runs.overrides import write_override
 
 BASE, LOSSES, TRAININGS, MODELS, DATA = (
     "base_config",
@@ -41,17 +43,30 @@ OWN_GRID = "fields keep their own grid; for pictures give datamodule.size=N"
 NO_CONTROL = "there are no controllers here that change weights by what they see; take a schedule of model.objective"
 NO_QUALITY = "there is no such term; objective=high_diversity is made for samples"
 TOLD = {
-    "dataset_dir": "give --dataset DIR",
-    "model_save_path": "give --workdir DIR",
-    "input_img_size": OWN_GRID,
-    "generation_weight": NO_QUALITY,
-    "use_generation_quality": NO_QUALITY,
-    "adaptive_kl_control": NO_CONTROL,
-    "adaptive_mse_l1_control": NO_CONTROL,
-    "stage_based_training": NO_CONTROL,
-    "mse_priority_phase": "take training=mse_priority_training",
+    LOSSES: {"generation_weight": NO_QUALITY, "use_generation_quality": NO_QUALITY},
+    TRAININGS: {
+        "model_save_path": "give --workdir DIR",
+        "adaptive_kl_control": NO_CONTROL,
+        "adaptive_mse_l1_control": NO_CONTROL,
+        "stage_based_training": NO_CONTROL,
+        "mse_priority_phase": "take training=mse_priority_training",
+    },
+    MODELS: {"input_img_size": OWN_GRID},
+    DATA: {"dataset_dir": "give --dataset DIR"},
 }
-"""Keys without a counterpart, wherever they are."""
+"""Keys without a counterpart, by the presets that tell them where the base has them; they may be anywhere."""
+ANYWHERE = {key: note for notes in TOLD.values() for key, note in notes.items()}
+PLATEAU = (
+    "the rate falls along a cosine here; there it was halved where the validation loss stalled (ReduceLROnPlateau)"
+)
+OF_THE_LOSS = "left to the objective, whose own there won. For one with a number as the weight of perceptual give"
+REPLACED = "a schedule of an imported training replaces it, where there the loss preset won"
+STANDING_IN = {
+    "perceptual": "features of the autoencoder's own encoder, as in the first version. For VGG19, as in the later one, "
+    "give perceptual.weights_file=FILE model.objective.terms.perceptual.features=vgg19",
+    "lpips": "a distance of random convolutions without perceptual.weights_file=FILE",
+}
+"""What terms are that cannot be as they were."""
 OF_LOSS = ("beta", *USES.values(), *(f"{term}_weight" for term in USES), *SCHEDULES)
 OF_TRAINING = ("max_epoch", "batch_size", "lr", "optimizer", "weight_decay", *SCHEDULES)
 OF_MODEL = ("embedding_size", "num_channels")
@@ -61,12 +76,12 @@ NAME = re.compile(r"[\w.-]+", re.ASCII)
 """What an option of a config group, which is a file, may be called."""
 
 
-def read(document: dict[str, Any], stem: str, findings: Findings) -> list[Imported]:  # noqa: ARG001
+def read(document: dict[str, Any], findings: Findings) -> list[Imported]:
     """Every preset of a file, on top of its base, as an option of a config group."""
     top = Section("", document, SECTIONS, findings)
-    known = (*OF_LOSS, *OF_TRAINING, *OF_MODEL, *OF_DATA, *TOLD)
+    known = (*OF_LOSS, *OF_TRAINING, *OF_MODEL, *OF_DATA, *ANYWHERE)
     base = Section(BASE, top.values.get(BASE, {}), known, findings)
-    base.tell(TOLD)
+    base.tell(ANYWHERE)
     made = [
         *(_loss(*preset) for preset in _presets(top, LOSSES, OF_LOSS, base)),
         *(_training(*preset) for preset in _presets(top, TRAININGS, OF_TRAINING, base)),
@@ -76,27 +91,33 @@ def read(document: dict[str, Any], stem: str, findings: Findings) -> list[Import
     return [] if findings.problems else made
 
 
-def _presets(top: Section, group: str, known: tuple[str, ...], base: Section) -> Iterator[tuple[str, Section]]:
+def _presets(
+    top: Section, group: str, known: tuple[str, ...], base: Section
+) -> Iterator[tuple[str, Section, list[str]]]:
+    """Their names, what they hold, and what has no counterpart of it."""
     presets = Section(group, top.values.get(group, {}), top.values.get(group, {}), top.findings)
     for name, values in presets.values.items():
         if not NAME.fullmatch(name):
             top.findings.refuse(f"{group}.{name}", "becomes the name of a file. Letters, digits, '_', '-', '.' only.")
-        section = Section(f"{group}.{name}", values, (*known, *TOLD), top.findings, base)
-        section.tell(TOLD)
-        yield name, section
+        section = Section(f"{group}.{name}", values, (*known, *ANYWHERE), top.findings, base)
+        of_the_base = {key: note for key, note in TOLD[group].items() if key not in section.values}
+        yield name, section, [*section.tell(ANYWHERE), *base.tell(of_the_base)]
 
 
-def _loss(name: str, loss: Section) -> Imported:
+def _loss(name: str, loss: Section, notes: list[str]) -> Imported:
     weights = _reconstruction(loss)
     if not weights:
         switches = ", ".join(f"{switch} with {term}_weight" for term, switch in USES.items())
         loss.findings.refuse(loss.path, f"nothing is reconstructed. Give one of {switches}.")
     terms = {term: TERMS[term]() for term in weights} | {"kl": kl_term()}
-    weights["kl"] = _schedule(loss, "beta") or loss.number("beta", 1.0)
+    told = [loss.findings.tell(f"{term} of a loss: {note}") for term, note in STANDING_IN.items() if term in terms]
+    if (schedule := _schedule(loss, "beta")) and "beta_schedule" in loss.values:
+        told.append(loss.findings.tell(f"{loss.path}.beta_schedule: {REPLACED}"))
+    weights["kl"] = schedule or loss.number("beta", 1.0)
     made = objective(terms, weights)
     side = loss.whole("input_img_size", 64)
-    comment = None if loss.findings.problems else beta_comment(made, (side, side, 3))
-    return Imported("objective", f"{PREFIX}{name}", made, comments=[comment] if comment else [])
+    beta = None if loss.findings.problems else beta_comment(made, (side, side, 3))
+    return Imported("objective", f"{PREFIX}{name}", made, comments=[*([beta] if beta else []), *notes, *told])
 
 
 def _reconstruction(loss: Section) -> dict[str, Any]:
@@ -119,7 +140,7 @@ def _schedule(section: Section, name: str) -> dict[str, Any] | None:
     return {"_target_": PIECEWISE, "points": [[0, start], [length, end]]}
 
 
-def _training(name: str, training: Section) -> Imported:
+def _training(name: str, training: Section, notes: list[str]) -> Imported:
     made: dict[str, Any] = {
         "defaults": [
             {"override /optimizer": training.choice("optimizer", OPTIMIZERS, "adam")},
@@ -133,19 +154,23 @@ def _training(name: str, training: Section) -> Imported:
         "trainer": {"max_epochs": training.whole("max_epoch", 100), "gradient_clip_val": 1.0},
         "callbacks": {"early_stopping": {"patience": 12}},
     }
-    schedules = {"kl": _schedule(training, "beta"), "perceptual": _schedule(training, "perceptual")}
-    weights = {term: schedule for term, schedule in schedules.items() if schedule}
-    comments = [f"Only for objectives with the terms {', '.join(weights)}."] if weights else []
-    return Imported(
-        "training",
-        f"{PREFIX}{name}",
-        {**made, **({"model": {"objective": {"weights": weights}}} if weights else {})},
-        GLOBAL,
-        comments,
-    )
+    comments = [*notes, training.findings.tell(f"lr of a training: {PLATEAU}"), *_left_out(training)]
+    if schedule := _schedule(training, "beta"):
+        made["model"] = {"objective": {"weights": {"kl": schedule}}}
+        comments.append("Only for imported objectives, and others with a number as the weight of kl.")
+    return Imported("training", f"{PREFIX}{name}", made, GLOBAL, comments)
 
 
-def _model(name: str, model: Section) -> Imported:
+def _left_out(training: Section) -> list[str]:
+    """A schedule of the perceptual term, which not every objective has."""
+    schedule = _schedule(training, "perceptual")
+    if schedule is None or "perceptual_schedule" not in training.values:
+        return []
+    typed = shlex.quote(write_override("model.objective.weights.perceptual", schedule))
+    return [training.findings.tell(f"{training.path}.perceptual_schedule: {OF_THE_LOSS} {typed}")]
+
+
+def _model(name: str, model: Section, notes: list[str]) -> Imported:
     width = model.whole("num_channels", 128) or 1  # nothing is imported where it is wrong
     made = {
         "defaults": [
@@ -160,13 +185,9 @@ def _model(name: str, model: Section) -> Imported:
             "latent_channels": model.whole("embedding_size", 512),
         },
     }
-    return Imported("model", f"{PREFIX}{name}", made)
+    return Imported("model", f"{PREFIX}{name}", made, comments=notes)
 
 
-def _subset(name: str, data: Section) -> Imported:
-    subset = data.whole("dataset_subset", 0) if "dataset_subset" in data else None
-    if subset is not None and subset < 1:
-        data.findings.refuse(
-            data.name("dataset_subset"), f"{subset}: a whole number from 1 is wanted, or null for all."
-        )
-    return Imported("subset", f"{PREFIX}{name}", {"subset": subset}, "datamodule", root=None)
+def _subset(name: str, data: Section, notes: list[str]) -> Imported:
+    subset = data.whole("dataset_subset", 1) if "dataset_subset" in data else None
+    return Imported("subset", f"{PREFIX}{name}", {"subset": subset}, "datamodule", notes, root=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,9 +25,10 @@ class Findings:
         if (problem := Problem(subject, message)) not in self.problems:
             self.problems.append(problem)
 
-    def tell(self, note: str) -> None:
+    def tell(self, note: str) -> str:
         if note not in self.notes:
             self.notes.append(note)
+        return note
 
 
 class Section:
@@ -47,7 +50,9 @@ class Section:
             self._wrong(path, values, "an object is wanted")
             values = {}
         self.values = {key: value for key, value in values.items() if not key.startswith(COMMENT)}
-        for key in self.values.keys() - set(known):
+        for key in self.values:
+            if key in known:
+                continue
             hint = did_you_mean(nearest(key, known)) or f" There are: {', '.join(sorted(known))}."
             findings.refuse(self.name(key), f"no such key.{hint}")
 
@@ -66,10 +71,11 @@ class Section:
         return f"{self.path}.{key}" if self.path else key
 
     def number(self, key: str, default: float) -> Any:
-        return self._typed(key, default, (int, float), "a number is wanted")
+        """A finite number from 0."""
+        return self._bounded(key, default, (int, float), 0, "a number from 0 is wanted")
 
-    def whole(self, key: str, default: int) -> Any:
-        return self._typed(key, default, (int,), "a whole number is wanted")
+    def whole(self, key: str, default: int, *, least: int = 1) -> Any:
+        return self._bounded(key, default, (int,), least, f"a whole number from {least} is wanted")
 
     def flag(self, key: str, *, default: bool) -> Any:
         value = self.get(key, default)
@@ -81,8 +87,9 @@ class Section:
 
     def numbers(self, key: str, default: Sequence[int]) -> Any:
         value = self.get(key, default)
-        is_right = isinstance(value, Sequence) and all(type(entry) is int for entry in value)
-        return list(value) if is_right else self._wrong(self.name(key), value, "a list of whole numbers is wanted")
+        is_right = isinstance(value, Sequence) and all(type(entry) is int and entry > 0 for entry in value)
+        wanted = "a list of whole numbers from 1 is wanted"
+        return list(value) if is_right else self._wrong(self.name(key), value, wanted)
 
     def word(self, key: str) -> str | None:
         """Text, or nothing."""
@@ -91,22 +98,24 @@ class Section:
             value if value is None or isinstance(value, str) else self._wrong(self.name(key), value, "text is wanted")
         )
 
-    def tell(self, notes: Mapping[str, str]) -> None:
+    def tell(self, notes: Mapping[str, str]) -> list[str]:
         """What to do about keys that have no counterpart, where they are there and say something."""
-        for key, note in notes.items():
-            if self.values.get(key) is not None:
-                self.findings.tell(f"{self.name(key)}={_shown(self.values[key])}: {note}")
+        there = {key: note for key, note in notes.items() if self.values.get(key) is not None}
+        return [
+            self.findings.tell(f"{self.name(key)}={shown(self.values[key])}: {note}") for key, note in there.items()
+        ]
 
-    def _typed(self, key: str, default: float, types: tuple[type, ...], wanted: str) -> Any:
+    def _bounded(self, key: str, default: float, types: tuple[type, ...], least: float, wanted: str) -> Any:
         value = self.get(key, default)
-        is_right = isinstance(value, types) and not isinstance(value, bool)
+        is_right = isinstance(value, types) and not isinstance(value, bool) and least <= value < math.inf
         return value if is_right else self._wrong(self.name(key), value, wanted)
 
     def _wrong(self, name: str, value: Any, wanted: str) -> Any:
         """Whatever comes of it is not used: nothing is imported where something is wrong."""
-        self.findings.refuse(name, f"{_shown(value)}: {wanted}.")
+        self.findings.refuse(name, f"{shown(value)}: {wanted}.")
 
 
-def _shown(value: Any) -> str:
-    text = str(value)
+def shown(value: Any) -> str:
+    """As it is in the file, in brief."""
+    text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 40 else f"{text[:37]}..."

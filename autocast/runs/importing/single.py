@@ -16,7 +16,7 @@ from autocast.runs.importing.imported import (
     objective,
     perceptual_term,
 )
-from autocast.runs.importing.reading import Findings, Section
+from autocast.runs.importing.reading import Findings, Section, shown
 
 SECTIONS = ("training", "vae")
 NOT_NEEDED = "not needed: the data say it"
@@ -65,6 +65,7 @@ ENTROPY += (
     "CrossEntropy with from_logits=true, of fields in [0, 1] (datamodule.normalisation=none), trains a decoder of "
 )
 ENTROPY += "logits, and scores and pictures are of logits then"
+RATE = "the rate falls along a cosine here; it was constant there: optimizer.lr_scheduler=null"
 
 
 def read(document: dict[str, Any], stem: str, findings: Findings) -> list[Imported]:
@@ -75,7 +76,7 @@ def read(document: dict[str, Any], stem: str, findings: Findings) -> list[Import
     training.tell(TOLD_OF_TRAINING)
     model.tell(TOLD_OF_MODEL)
     if not model.flag("double_z", default=True):
-        findings.refuse("vae.double_z", "False: a mean and a variance are needed. Set it to true.")
+        findings.refuse("vae.double_z", "false: a mean and a variance are needed. Set it to true.")
     parts = {"encoder": _encoder(model), "objective": _objective(training)}
     others = _training(training)
     channels, side = model.whole("in_channels", 1), training.whole("img_size", 256)
@@ -106,11 +107,11 @@ def _encoder(model: Section) -> dict[str, Any]:
 
 def _objective(training: Section) -> dict[str, Any]:
     terms, weights = _reconstruction(training)
-    kl, steps = training.number("kl_weight", 1e-6), training.whole("kl_anneal_steps", 0)
+    kl, steps = training.number("kl_weight", 1e-6), training.whole("kl_anneal_steps", 0, least=0)
     if training.values.get("reg_type", "kl") != "kl":
-        training.findings.refuse("training.reg_type", f"{training.values['reg_type']}: {PENALTY}")
+        training.findings.refuse("training.reg_type", f"{shown(training.values['reg_type'])}: {PENALTY}")
     terms["kl"], weights["kl"] = kl_term(), linear(kl, steps) if steps and kl else kl
-    adversarial, start = training.number("gan_weight", 0.001), training.whole("gan_start", 0)
+    adversarial, start = training.number("gan_weight", 0.001), training.whole("gan_start", 0, least=0)
     if adversarial:
         terms["adversarial"] = _adversarial(training)
         weights["adversarial"] = {"_target_": DELAYED, "then": adversarial, "delay": start} if start else adversarial
@@ -151,6 +152,7 @@ def _adversarial(training: Section) -> dict[str, Any]:
 
 def _training(training: Section) -> dict[str, Any]:
     """The sections of a preset that are not about the model."""
+    training.findings.tell(f"training.learning_rate: {RATE}")
     decay = training.number("weight_decay", 0.0)
     trainer: dict[str, Any] = {"max_epochs": training.whole("epochs", 100)}
     if training.word("device") == "cpu":
@@ -167,7 +169,7 @@ def _training(training: Section) -> dict[str, Any]:
         },
         "trainer": trainer,
         "checkpoint": {"every_n_epochs": training.whole("save_every", 10)},
-        "seed": training.whole("seed", 42),
+        "seed": training.whole("seed", 42, least=0),
     }
     device = training.word("perceptual_device")
     return {**made, "perceptual": {"device": device}} if device else made
