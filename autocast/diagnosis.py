@@ -160,7 +160,7 @@ def _other_codes(config: Config, n_used: float) -> list[str]:
     fewer_codes = f"model.bottleneck.n_codes={max(2, n_codes)}"
     if "revive_below" in bottleneck:
         return [f"model.bottleneck.revive_below={max(1.0, 10 * bottleneck['revive_below']):g}", fewer_codes]
-    return ["model.bottleneck=vq_ema", fewer_codes]
+    return ["bottleneck=vq_ema", fewer_codes]
 
 
 def _blur(records: Sequence[Record], run: Run) -> Finding | None:

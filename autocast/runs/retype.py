@@ -61,7 +61,8 @@ def _options(config: Plain, command: str, shared: Plain) -> Iterator[str]:
     for place in CHOSEN:
         wanted = _at(config, place)
         if isinstance(wanted, Mapping) and (option := _best_option(place, wanted, composer, draft)):
-            yield write_override(place, option)
+            group = place.rpartition(".")[2]
+            yield write_override(group if composer.places.get(group) == place else place, option)
 
 
 def _best_option(place: str, wanted: Plain, composer: Composer, draft: DictConfig) -> str | None:

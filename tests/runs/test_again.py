@@ -52,12 +52,12 @@ ONE_MORE_TERM = (
         ([], []),
         (
             ["bottleneck=gaussian", "objective=vae_adversarial", "model.objective.terms.adversarial.r1=1"],
-            ["model.bottleneck=gaussian", "model.objective=vae_adversarial", "model.objective.terms.adversarial.r1=1"],
+            None,
         ),
         (
             ["model=small", "kl_warmup=25 %", "optimizer=soap", "optimizer.lr_scheduler=null"],
             [
-                *("model.encoder=vector", "model.bottleneck=gaussian", "model.objective=vae", "optimizer=soap"),
+                *("encoder=vector", "bottleneck=gaussian", "objective=vae", "optimizer=soap"),
                 *("kl_warmup=25 %", "optimizer.lr_scheduler=null"),
             ],
         ),

@@ -267,7 +267,7 @@ def test_what_ails_a_model_is_told_of_a_training_that_is_done(
 ) -> None:
     stage = stage_with(*RAN, kind="ae", done=True)
     run = stage.directory
-    typed = "model.bottleneck=gaussian model.objective=vae trainer.max_epochs=9"
+    typed = "bottleneck=gaussian objective=vae trainer.max_epochs=9"
     config: Any = OmegaConf.to_container(compose(Request("ae", tuple(typed.split()))).config)
     data = config["datamodule"]["data_path"]
     run.config_file("ae").write_text(yaml.safe_dump(config))
