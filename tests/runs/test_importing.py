@@ -208,6 +208,17 @@ def test_notes_are_comments_of_what_they_are_about():
     assert "a distance of random convolutions without perceptual.weights_file" in everything
 
 
+def test_what_is_printed_has_every_note_once(capsys):
+    document = {"base_config": {"dataset_dir": "faces", "adaptive_kl_control": False}, "loss_presets": {"a": {}}}
+    document = changed(document, "loss_presets", a={"mse_weight": 1.0, "generation_weight": 0.1})
+    assert imported(document) == 0
+    told = capsys.readouterr().out
+    assert len([*yaml.safe_load_all(told)]) == 1
+    notes = read_foreign(written(document)).notes
+    assert [note.partition("=")[0] for note in notes] == ["base_config.dataset_dir", "loss_presets.a.generation_weight"]
+    assert [told.count(f"# {note}\n") for note in notes] == [1, 1]
+
+
 def test_a_constant_rate_is_told():
     assert any("optimizer.lr_scheduler=null" in note for note in read_foreign(written(SINGLE)).notes)
     assert imported(SINGLE, out=Path("mine")) == 0

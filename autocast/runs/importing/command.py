@@ -56,7 +56,13 @@ def _show(found: Import, screen: Screen) -> None:
         _document(found, [], screen)
         return
     blocks = [f"# {imported.file}\n{imported.text}" for imported in found.files]
-    screen.yaml(f"{SEPARATOR}\n".join(blocks))
+    screen.yaml("".join(f"# {note}\n" for note in _of_no_file(found)) + f"{SEPARATOR}\n".join(blocks))
+
+
+def _of_no_file(found: Import) -> list[str]:
+    """Notes that no file has as a comment."""
+    told = {comment for imported in found.files for comment in imported.comments}
+    return [note for note in found.notes if note not in told]
 
 
 def _tell(request: ImportRequest, found: Import, texts: Mapping[Path, str], screen: Screen) -> None:

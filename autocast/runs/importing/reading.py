@@ -100,7 +100,7 @@ class Section:
 
     def tell(self, notes: Mapping[str, str]) -> list[str]:
         """What to do about keys that have no counterpart, where they are there and say something."""
-        there = {key: note for key, note in notes.items() if self.values.get(key) is not None}
+        there = {key: note for key, note in notes.items() if self.values.get(key)}
         return [
             self.findings.tell(f"{self.name(key)}={shown(self.values[key])}: {note}") for key, note in there.items()
         ]
