@@ -31,13 +31,18 @@ def mismatch(value: Any, parameter: Parameter) -> str | None:
     A mapping with `_target_` fits everything: it stands for what it constructs. So does what is not known yet: a
     missing value, or a reference that leads nowhere.
     """
-    if _is_leaf(value) or value == "???" or (isinstance(value, str) and "${" in value):
+    if is_undecided(value):
         return None
     if parameter.annotation is None:
         return _mismatch_with_default(value, parameter.default)
     if value is None and _is_none(parameter.default):
         return None
     return None if fits(value, parameter.annotation) else f"{in_words(parameter.annotation)} is wanted"
+
+
+def is_undecided(value: Any) -> bool:
+    """Whether it stands for what it constructs, is missing, or is a reference that leads nowhere."""
+    return _is_leaf(value) or value == "???" or (isinstance(value, str) and "${" in value)
 
 
 def entry_type(annotation: ast.expr | None) -> ast.expr | None:

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from autocast.runs.annotations import entry_type, mismatch
+from autocast.runs.annotations import entry_type, is_undecided, mismatch
 from autocast.runs.environment import (
     EXTRAS,
     OWN_TARGETS,
@@ -27,6 +27,7 @@ from autocast.runs.environment import (
 )
 from autocast.runs.own_keys import OWN
 from autocast.runs.problems import Problem, did_you_mean, nearest
+from autocast.runs.ranges import RANGES, Wanted
 from autocast.runs.signatures import UNKNOWN_DEFAULT, Parameter, Signature, Signatures
 from autocast.runs.sources import NoSourceError, NoSuchTargetError
 from autocast.runs.spine import ROOTS, SECTIONS, dataclass_name
@@ -110,6 +111,7 @@ class Checker:
         """A section of the spine; keys that it lacks get the defaults of its dataclass."""
         signature = self.signatures.read(dataclass_name(dataclass))
         self._check_keywords(path, values, signature, needs_all=True)
+        self._check_ranges(path, values, signature, RANGES.get(dataclass_name(dataclass), {}))
         for name, parameter in signature.parameters.items():
             default = parameter.default
             if name not in values and isinstance(default, ast.Constant) and default is not UNKNOWN_DEFAULT:
@@ -133,6 +135,7 @@ class Checker:
         if signature is None:
             return
         self._check_keywords(path, leaf, signature, needs_all="_partial_" not in leaf or not leaf["_partial_"])
+        self._check_ranges(path, leaf, signature, RANGES.get(leaf["_target_"], {}))
 
     def _signature(self, key: str, target: Any) -> Signature | None:
         if target == "???":
@@ -183,6 +186,17 @@ class Checker:
                 self._check_value(_join(path, key), entry, Parameter(str(key), entries, None))
         elif wanted := mismatch(value, parameter):
             self._add(path, f"{_shown(value)}: {wanted}.")
+
+    def _check_ranges(
+        self, path: str, values: Mapping[str, Any], signature: Signature, ranges: Mapping[str, Wanted]
+    ) -> None:
+        """Values that have their type and cannot be all the same."""
+        for key, wanted in ranges.items():
+            value, parameter = values.get(key), signature.parameters.get(key)
+            if value is None or parameter is None or is_undecided(value) or mismatch(value, parameter):
+                continue
+            if instead := wanted(value):
+                self._add(_join(path, key), f"{_shown(value)}: {instead}.")
 
     def _add_missing(self, path: str) -> None:
         self._add(path, f"has no value. Give {REMEDIES.get(path, f'{path}=VALUE')}.")

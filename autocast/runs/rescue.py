@@ -82,7 +82,10 @@ def _lower_beta(
     if not before or not unit:
         why = "has no KL term beside a squared error, or its record does not say how many numbers a frame has"
         return Problem(f"--init-from {run}", f"{why}. Give the weight yourself: {key}.weight=VALUE.")
-    beta = min(config[KEY]["kl_factor"] * before, config[KEY]["kl_at_most"])
+    factor, most = config[KEY]["kl_factor"], config[KEY]["kl_at_most"]
+    if not isinstance(factor, int | float) or not isinstance(most, int | float):
+        return None  # which the check of the whole config tells
+    beta = min(factor * before, most)
     OmegaConf.update(config, f"{key}.weight" if isinstance(weight, dict) else key, float(f"{beta / unit:.6g}"))
     return f"beta {beta:.3g} after {before:.3g} in {run}, in the units of an ELBO"
 

@@ -123,3 +123,16 @@ def test_weights_end_where_their_annealing_does():
     points = {"_target_": "autocast.losses.annealing.Piecewise", "points": [[0, 1.0], [10, 0.25]]}
     delayed = {"_target_": "autocast.losses.annealing.Delayed", "then": line, "delay": 5}
     assert [final_weight(weight) for weight in (2, line, points, delayed, {}, None)] == [2, 0.3, 0.25, 0.3, None, None]
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"),
+    [
+        ("rescue.kl_factor=-1", "-1: a number above 0"),
+        ("rescue.kl_at_most=0", "0: a number above 0"),
+        ("rescue.kl_factor=less", '"less": a number'),
+    ],
+)
+def test_a_part_of_beta_that_cannot_be(collapsed, word, wanted):
+    collapsed()
+    assert said(rescued(word)) == [(word, f"{wanted} is wanted.")]
