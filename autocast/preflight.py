@@ -16,7 +16,7 @@ from autocast.runs.directory import TRAIN, RunDirectory, read_config, run_of_fil
 from autocast.runs.own_keys import CUDA_GRAPHS
 from autocast.runs.parents import Parent
 from autocast.runs.place import Place
-from autocast.runs.problems import Problem
+from autocast.runs.problems import Problem, as_problem
 from autocast.runs.request import SLURM, Request
 from autocast.simulations import coarse_simulators
 from autocast.types import FieldSpec
@@ -64,7 +64,7 @@ def preflight(
     try:
         header = _header_of(config["datamodule"])
     except AutocastError as error:
-        return [Problem("datamodule.data_path", str(error))], []
+        return [as_problem(error, "datamodule.data_path")], []
     problems = [*_missing_splits(header, request.command), *_idle_names(config, place), *_clashes(config)]
     problems += _nothing_to_forecast(config, place)
     if request.command != "cache-latents":  # frames are encoded one by one

@@ -188,3 +188,10 @@ def test_settings_that_are_no_good_together_are_found_before_anything_is_written
     resolved = OmegaConf.to_container(compose(request).config, resolve=True)
     problems, _ = preflight(resolved, request, Place("ae", "train", None))
     assert [problem.subject.split(",")[0] for problem in problems] == ([subject] if subject else [])
+
+
+@pytest.mark.parametrize(("key", "value"), [("size", [3, 4]), ("column", "SDCT")])
+def test_settings_of_pictures_are_themselves_the_problem_of_fields(config: dict[str, Any], key: str, value: Any):
+    ((subject, message),) = found({**config, "datamodule": {**config["datamodule"], key: value}})
+    assert subject == f"datamodule.{key}={value}"
+    assert "pictures" in message

@@ -14,7 +14,7 @@ from autocast.runs.adoption import KEY
 from autocast.runs.directory import DONE, LATENTS, RunDirectory, cache_stage, is_cache, read_config, run_of_file
 from autocast.runs.parents import Parent
 from autocast.runs.place import named_directory
-from autocast.runs.problems import Problem
+from autocast.runs.problems import Problem, as_problem
 from autocast.runs.request import SLURM, Request
 
 MANIFEST = "manifest.json"
@@ -91,7 +91,7 @@ def set_latents(config: dict[str, Any], request: Request, digest_of: Digest) -> 
     try:
         digest = digest_of(config["datamodule"])
     except DataError as error:
-        return [Problem("datamodule.data_path", str(error))], {}
+        return [as_problem(error, "datamodule.data_path")], {}
     found = _new(config, request, checkpoint, digest) if makes else _fitting(request, checkpoint, digest)
     if isinstance(found, Problem):
         return [found], {}

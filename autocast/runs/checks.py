@@ -37,6 +37,7 @@ REMEDIES = {"datamodule.data_path": "--dataset DIR or datamodule.data_path=DIR"}
 """How to give a missing value, where there is more to say than its key."""
 SECRET_ASSIGNED = re.compile(r"""(?i)\b\w*(?:KEY|TOKEN|SECRET|PASSWORD)=["']?[^\s"'$`(]""")
 """`export WANDB_API_KEY=abc`; not `=$(cat file)` or `=$OTHER`, which are read where the job runs."""
+NO_SUCH_KEY = "no such key."
 NO_SECRETS = "A secret never enters a config. Set it in the environment or in .env."
 
 
@@ -166,7 +167,7 @@ class Checker:
                 names += [own.rpartition(".")[2] for own in OWN if own.rpartition(".")[0] == path]
                 meant = nearest(key, names)
                 hint = did_you_mean(_join(path, meant)) if meant else _listed(names)
-                self._add(_join(path, key), f"no such key.{hint}")
+                self._add_itself(_join(path, key), f"{NO_SUCH_KEY}{hint}")
             elif parameter:
                 self._check_value(_join(path, key), value, parameter)
         for name, parameter in signature.parameters.items():
@@ -205,6 +206,10 @@ class Checker:
         """A value that refers to another key is that key's problem."""
         while path in self._references:
             path = self._references[path]
+        self._add_itself(path, message)
+
+    def _add_itself(self, path: str, message: str) -> None:
+        """A key that may not be there, whatever its value."""
         if Problem(path, message) not in self.problems:
             self.problems.append(Problem(path, message))
 

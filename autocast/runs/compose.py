@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from autocast.runs.adoption import adopt_autoencoder
 from autocast.runs.allocation import allocate_cache, allocate_evaluation, allocate_training, faults, narrow
-from autocast.runs.checks import Checker
+from autocast.runs.checks import NO_SUCH_KEY, Checker
 from autocast.runs.composer import Composer, Draft
 from autocast.runs.datasets import Dataset, missing_data, new_dataset_path, resolve_dataset
 from autocast.runs.environment import added_targets, datasets_dir, redact, without_secret_values
@@ -307,4 +307,6 @@ def _with_subject(problem: Problem, typed: Overrides) -> Problem:
             return Problem(override.text, problem.message)
         if problem.subject.startswith((f"{override.key}.", f"{override.key}[")):
             return Problem(override.text, f"{problem.subject}: {problem.message}")
+    if problem.message.startswith(NO_SUCH_KEY):  # left over from what was constructed before
+        return Problem(problem.subject, f"{problem.message} To leave it out: ~{problem.subject}")
     return problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,6 +16,15 @@ class Problem:
     """`trainer.max_epocs=3`, `--dataset nope`, `model.encoder._target_`."""
     message: str
     """`no such key. Did you mean trainer.max_epochs?`"""
+
+
+def as_problem(error: Exception, subject: str) -> Problem:
+    """A mistake that was raised; where its message begins with a key of that section and its value, they are the
+    subject."""
+    key, _, message = str(error).partition(": ")
+    if re.match(rf"{re.escape(subject.partition('.')[0])}\.\w+=", key):
+        return Problem(key, message)
+    return Problem(subject, str(error))
 
 
 def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:

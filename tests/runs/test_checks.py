@@ -82,3 +82,7 @@ def test_references_are_followed_before_types_are_checked(check):
 
 def test_a_circle_of_references_is_a_problem(check):
     assert set(check({"size": "${batch_size}"}, batch_size="${simulator.size}")) == {"simulator.size", "batch_size"}
+
+
+def test_a_key_that_is_not_there_is_itself_the_problem_whatever_it_refers_to(check):
+    assert list(check({"size": 3, "nam": "${batch_size}"}, batch_size=4)) == ["simulator.nam"]

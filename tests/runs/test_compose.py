@@ -395,3 +395,13 @@ GUIDE = [
 @pytest.mark.parametrize("words", GUIDE)
 def test_what_the_guide_types_composes(words):
     assert not run(*words).problems
+
+
+def test_a_key_that_another_constructor_does_not_have_can_be_left_out(tmp_path):
+    key = "model.objective.weights.kl"
+    words = (f"datamodule.data_path={tmp_path}", f"{key}._target_=autocast.losses.annealing.Cyclical")
+    (problem,) = compose(Request("ae", (*words, f"+{key}.period=1000"), preset="vae")).problems
+    assert problem.subject == f"{key}.warmup"
+    remedy = problem.message.removeprefix("no such key. There are: weight, period. To leave it out: ")
+    assert remedy == f"~{key}.warmup"
+    assert not compose(Request("ae", (*words, f"+{key}.period=1000", remedy), preset="vae")).problems
