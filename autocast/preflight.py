@@ -253,7 +253,7 @@ def _settings_problems(section: Mapping[str, Any], kind: str) -> Iterator[Proble
     try:
         EvaluationSettings.from_config(section)
     except AutocastError as error:
-        yield Problem("eval", str(error))
+        yield as_problem(error, "eval")
 
 
 def _simulator_problems(section: Mapping[str, Any], header: DatasetHeader) -> Iterator[Problem]:
@@ -261,7 +261,7 @@ def _simulator_problems(section: Mapping[str, Any], header: DatasetHeader) -> It
     try:
         coarse_simulators(section.get("baselines") or (), header.manifest)
     except AutocastError as error:
-        yield Problem("eval", str(error))
+        yield as_problem(error, "eval")
 
 
 def _model_problems(
@@ -296,4 +296,4 @@ def _model_problems(
             resolve_rollout(model, rollout)
         check_method(model, calibrate)
     except AutocastError as error:
-        yield Problem(subject, str(error))
+        yield as_problem(error, subject)

@@ -144,16 +144,21 @@ def test_a_rollout_in_a_space_that_there_is_not_is_found_before_the_training(
     composed = OmegaConf.to_container(compose(Request("epd", (*words, *tiny))).config, resolve=True)
     section = {"eval": {"rollout": mode}}
     problems, _ = preflight(composed | section, Request(command), Place("epd", "train", None), section)
-    assert [problem.subject for problem in problems] == (["eval"] if said else [])
+    assert [problem.subject for problem in problems] == ([f"eval.rollout={mode}"] if said else [])
     assert all(said in problem.message for problem in problems)
 
 
 @pytest.mark.parametrize(
     ("n_valid", "section", "subject", "said"),
     [
-        (2, {"calibrate": "spread"}, "eval", "deterministic and has no spread"),
-        (2, {"calibrate": "spread", "n_members": 1}, "eval", "one member has no spread"),
-        (2, {"calibrate": "both"}, "eval", "no such method"),
+        (2, {"calibrate": "spread"}, "eval.calibrate=spread", "deterministic and has no spread"),
+        (
+            2,
+            {"calibrate": "spread", "n_members": 1},
+            "eval.calibrate=spread, eval.n_members=1",
+            "one member has no spread",
+        ),
+        (2, {"calibrate": "both"}, "eval.calibrate=both", "no such method"),
         (1, {"calibrate": "conformal"}, "eval.calibrate=conformal", "has 1 trajectories"),
         (2, {"calibrate": "conformal"}, None, ""),
     ],

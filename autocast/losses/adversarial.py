@@ -92,18 +92,18 @@ class Adversarial(Term):
     ):
         super().__init__()
         if loss not in GAMES:
-            raise ConfigError(f"adversarial.loss={loss}: there are {', '.join(GAMES)}.")
+            raise ConfigError(f"the adversarial term: loss={loss}: there are {', '.join(GAMES)}.")
         if r1 < 0 or learning_rate <= 0:
             raise ConfigError(
-                f"adversarial.r1={r1}, adversarial.learning_rate={learning_rate}: r1 is not negative, and the "
-                "rate is more than 0."
+                f"the adversarial term: r1={r1}, learning_rate={learning_rate}: r1 is not negative, and "
+                "the rate is more than 0."
             )
         self.make_discriminator = discriminator
         self.loss = loss
         self.adaptive = adaptive
         self.r1 = r1
         self.learning_rate = learning_rate
-        self.device = None if device is None else named_device("adversarial.device", device)
+        self.device = None if device is None else named_device("the adversarial term: device", device)
         self._last_weight: tuple[nn.Parameter, ...] = ()
 
     @property
@@ -120,8 +120,8 @@ class Adversarial(Term):
         last = autoencoder.decoder.last_weight
         if self.adaptive and last is None:
             raise ConfigError(
-                f"adversarial.adaptive=true: {type(autoencoder.decoder).__name__} has no layer in which gradients "
-                "could be weighed. Set adaptive=false."
+                f"the adversarial term: adaptive=true: {type(autoencoder.decoder).__name__} has no layer in which "
+                "gradients could be weighed. Set adaptive=false."
             )
         self._last_weight = () if last is None else (last,)  # in a tuple it is not registered as a parameter
         made = self.make_discriminator(spec.n_channels, grid_shape=spec.grid_shape, periodic=spec.periodic)
@@ -134,8 +134,8 @@ class Adversarial(Term):
             self.discriminator.to(self.device)
         except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
             raise ConfigError(
-                f"adversarial.device={self.device}: {str(error).splitlines()[0]}. Give a device that is there, or null "
-                "for that of the fields."
+                f"the adversarial term: device={self.device}: {str(error).splitlines()[0]}. Give a device that is "
+                "there, or null for that of the fields."
             ) from error
 
     def measure(self, coded: Coded) -> Float[Tensor, "n 1 *p"]:

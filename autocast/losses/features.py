@@ -149,7 +149,7 @@ class PublishedFeatures(Features, Generic[Made]):
     ) -> None:
         if not files:
             raise ConfigError(
-                f"perceptual.features={name}: its weights are published and not part of autocast. Give "
+                f"the perceptual term: features={name}: its weights are published and not part of autocast. Give "
                 "perceptual.weights_file=FILE, or features=random_conv, which needs none."
             )
         self._name = name
@@ -164,13 +164,14 @@ class PublishedFeatures(Features, Generic[Made]):
     def attach(self, autoencoder: Reconstructing, spec: FieldSpec) -> None:  # noqa: ARG002
         if spec.n_spatial_dims != 2:
             raise ConfigError(
-                f"perceptual.features={self._name}: it looks at images, and {spec.dataset_name} has "
+                f"the perceptual term: features={self._name}: it looks at images, and {spec.dataset_name} has "
                 f"{spec.n_spatial_dims} spatial dimensions. Set features=random_conv."
             )
         if min(spec.grid_shape) < 2**self.n_halvings:
             raise ConfigError(
-                f"perceptual.features={self._name}: of a grid of {' × '.join(map(str, spec.grid_shape))} points, "
-                f"{self.n_halvings} times halved, nothing is left. Choose finer layers, or features=random_conv."
+                f"the perceptual term: features={self._name}: of a grid of {' × '.join(map(str, spec.grid_shape))} "
+                f"points, {self.n_halvings} times halved, nothing is left. Choose finer layers, or "
+                "features=random_conv."
             )
 
     def prepare(self) -> None:
@@ -241,7 +242,7 @@ def _read_lpips(files: tuple[str, ...]) -> LPIPS:
 
 def _chosen(layers: Sequence[int] | None, n: int, what: str) -> tuple[int, ...]:
     if layers is not None and max(layers) >= n:
-        raise ConfigError(f"perceptual.layers={list(layers)}: {what} has the layers 0 to {n - 1}.")
+        raise ConfigError(f"the perceptual term: layers={list(layers)}: {what} has the layers 0 to {n - 1}.")
     return tuple(range(n)) if layers is None else tuple(layers)
 
 

@@ -16,6 +16,10 @@ from autocast.types import FieldSpec
 ELBO = "elbo"
 REDUCTIONS = {ELBO: SUM, MEAN: MEAN}
 """How the numbers of a frame come together, where a term leaves that open."""
+OBJECTIVE = "model.objective"
+"""Its key in a config."""
+BOTTLENECKS = {"kl": "gaussian", "commitment": "vq"}
+"""One that has what a term needs."""
 WEIGHT = "weight/"
 """Before the name of a term, where its weight is told."""
 
@@ -131,17 +135,17 @@ class Objective(nn.Module):
         for name, term in self._items:
             if term.needs not in (None, bottleneck.term):
                 raise ConfigError(
-                    f"objective: the term {name} measures what {kind} does not have. Leave it out "
-                    f"(objective.terms.{name}=null, objective.weights.{name}=null), or choose another bottleneck."
+                    f"{OBJECTIVE}: the term {name} measures what {kind} does not have. Choose {_bottleneck_for(term)}, "
+                    f"or leave it out: {OBJECTIVE}.terms.{name}=null {OBJECTIVE}.weights.{name}=null."
                 )
             if term.needs == "commitment" and not self.weights[name].at(Progress(0)):
                 raise ConfigError(
-                    f"objective.weights.{name}={self.weights[name]}: codes are learnt by it from the first step on. "
+                    f"{OBJECTIVE}.weights.{name}={self.weights[name]}: codes are learnt by it from the first step on. "
                     "Give a number, or an annealing that does not begin at 0."
                 )
         if bottleneck.term is not None and all(term.needs != bottleneck.term for _, term in self._items):
             raise ConfigError(
-                f"objective: {kind} is trained with the term {bottleneck.term}, which is not among "
+                f"{OBJECTIVE}: {kind} is trained with the term {bottleneck.term}, which is not among "
                 f"{', '.join(self.terms)}. Choose objective={'vae' if bottleneck.term == 'kl' else 'vq'}, or add it."
             )
 
@@ -185,16 +189,20 @@ def mean_squared_error() -> Objective:
     return Objective({"mse": SquaredError()}, {"mse": 1.0})
 
 
+def _bottleneck_for(term: Term) -> str:
+    return f"bottleneck={BOTTLENECKS[term.needs]}" if term.needs in BOTTLENECKS else "another bottleneck"
+
+
 def _check(terms: Mapping[str, Term], weights: Mapping[str, Annealing], reduction: str) -> None:
     if reduction not in REDUCTIONS:
-        raise ConfigError(f"objective.reduction={reduction}: there are {', '.join(REDUCTIONS)}.")
+        raise ConfigError(f"{OBJECTIVE}.reduction={reduction}: there are {', '.join(REDUCTIONS)}.")
     without, idle = terms.keys() - weights.keys(), weights.keys() - terms.keys()
     if without or idle:
         problems = [f"{name} has no weight" for name in sorted(without)]
         problems += [f"there is a weight of {name}, but no such term" for name in sorted(idle)]
-        raise ConfigError(f"objective: {'; '.join(problems)}. Terms: {', '.join(terms)}.")
+        raise ConfigError(f"{OBJECTIVE}: {'; '.join(problems)}. Terms: {', '.join(terms)}.")
     ends = {name: annealing.weight for name, annealing in weights.items()}
     if negative := [f"{name} ({weight})" for name, weight in ends.items() if weight < 0]:
-        raise ConfigError(f"objective.weights: not negative are wanted, found {', '.join(negative)}.")
+        raise ConfigError(f"{OBJECTIVE}.weights: not negative are wanted, found {', '.join(negative)}.")
     if not any(ends.values()):
-        raise ConfigError(f"objective.weights: all are 0, so nothing is learnt. Terms: {', '.join(terms)}.")
+        raise ConfigError(f"{OBJECTIVE}.weights: all are 0, so nothing is learnt. Terms: {', '.join(terms)}.")

@@ -79,7 +79,7 @@ class Perceptual(Term):
     ) -> None:
         super().__init__()
         if features not in KINDS:
-            raise ConfigError(f"perceptual.features={features}: there are {', '.join(KINDS)}.")
+            raise ConfigError(f"the perceptual term: features={features}: there are {', '.join(KINDS)}.")
         files = [weights_file] if isinstance(weights_file, str) else list(weights_file or [])
         self._falls_back = features == LEARNED and not files
         self.kind = RANDOM_CONV if self._falls_back else features
@@ -116,13 +116,19 @@ def _make(
         LEARNED: lambda: LearnedDistance(files, value_range),
     }
     if layers is not None and kind in (SPECTRAL, LEARNED):
-        raise ConfigError(f"perceptual.layers={list(layers)}: {kind} has no layers to choose from. Set layers=null.")
+        raise ConfigError(
+            f"the perceptual term: layers={list(layers)}: {kind} has no layers to choose from. Set layers=null."
+        )
     if layers is not None and (not layers or min(layers) < 0 or len(set(layers)) < len(layers)):
-        raise ConfigError(f"perceptual.layers={list(layers)}: different numbers from 0 on are wanted, or null.")
+        raise ConfigError(
+            f"the perceptual term: layers={list(layers)}: different numbers from 0 on are wanted, or null."
+        )
     return makes[kind]()
 
 
 def _checked_range(value_range: Sequence[Any]) -> tuple[Number, Number]:
     if len(value_range) != 2 or value_range[0] >= value_range[1]:
-        raise ConfigError(f"perceptual.value_range={list(value_range)}: two numbers are wanted, the smaller one first.")
+        raise ConfigError(
+            f"the perceptual term: value_range={list(value_range)}: two numbers are wanted, the smaller one first."
+        )
     return value_range[0], value_range[1]

@@ -73,8 +73,8 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         if norm not in NORMS or n_layers < 1 or base_channels < 1:
             raise ConfigError(
-                f"n_layers={n_layers}, base_channels={base_channels}, norm={norm}: at least one layer and one channel, "
-                f"and one of {', '.join(NORMS)} are wanted."
+                f"the discriminator: n_layers={n_layers}, base_channels={base_channels}, norm={norm}: at least one "
+                f"layer and one channel, and one of {', '.join(NORMS)} are wanted."
             )
         _check_grid(grid_shape, periodic, n_layers, norm)
         self._axes = tuple(axis + 2 for axis, wraps in enumerate(periodic) if wraps)
@@ -127,10 +127,12 @@ def _check_grid(grid_shape: tuple[int, ...], periodic: tuple[bool, ...], n_layer
     axes = list(zip(grid_shape, periodic, strict=True))
     shown = " × ".join(map(str, grid_shape))
     if any(n_patches(n, n_layers, wraps=wraps) < 1 for n, wraps in axes):
-        raise ConfigError(f"discriminator.n_layers={n_layers}: it has no output for a grid of {shown}. Give fewer.")
+        raise ConfigError(
+            f"the discriminator: n_layers={n_layers}: it has no output for a grid of {shown}. Give fewer."
+        )
     if norm in ("instance", "batch") and all(_n_normed(n, n_layers, wraps=wraps) < 2 for n, wraps in axes):
         raise ConfigError(
-            f"discriminator.n_layers={n_layers}, norm={norm}: of a grid of {shown} a single point is left, which "
+            f"the discriminator: n_layers={n_layers}, norm={norm}: of a grid of {shown} a single point is left, which "
             "cannot be normalised. Give fewer layers, or norm=group."
         )
 

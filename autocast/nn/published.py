@@ -63,8 +63,10 @@ def _read(file: Path) -> dict[str, Tensor]:
         raise ConfigError(f"{file}: no such file.")
     try:
         found: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise ConfigError(f"{file}: not a file of weights that torch reads ({str(error).splitlines()[0]}).") from error
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror}).") from error
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:  # torch advises to execute what is in it
+        raise ConfigError(f"{file}: not a file of weights that torch.save has written, or not all of it.") from error
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise ConfigError(f"{file}: named tensors are wanted, as torchvision's vgg16-397923af.pth has them.")
     return dict(found)

@@ -19,10 +19,9 @@ class Problem:
 
 
 def as_problem(error: Exception, subject: str) -> Problem:
-    """A mistake that was raised; where its message begins with a key of that section and its value, they are the
-    subject."""
+    """A mistake that was raised; where its message begins with a key of the subject's section, that is the subject."""
     key, _, message = str(error).partition(": ")
-    if re.match(rf"{re.escape(subject.partition('.')[0])}\.\w+=", key):
+    if re.match(rf"{re.escape(subject.partition('.')[0])}\.[\w.]+(=|$)", key):
         return Problem(key, message)
     return Problem(subject, str(error))
 

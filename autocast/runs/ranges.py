@@ -43,7 +43,7 @@ def _size(value: Any) -> str | None:
     sides = [value] if isinstance(value, int) else value
     if (isinstance(value, int) or len(sides) == 2) and all(side >= 1 for side in sides):
         return None
-    return "height and width in pixels, [128,96], one number for both, or null is wanted"
+    return "[height,width] in pixels, one number for both, or null is wanted"
 
 
 def _length(value: Any) -> str | None:

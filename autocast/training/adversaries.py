@@ -95,6 +95,6 @@ def check_adversaries(precision: str, adversaries: Sequence[Adversary], *, is_sh
         )
     if is_sharded:
         raise ConfigError(
-            "trainer.strategy: a discriminator cannot be sharded. Set trainer=default, or leave the adversarial term "
-            "out (objective.weights.adversarial=0)."
+            "trainer.strategy: a discriminator cannot be sharded. Set trainer=default, or choose an objective without "
+            "an adversarial term."
         )

@@ -311,7 +311,7 @@ def test_in_mixed_precision_networks_compute_in_single(settings):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"features": "vgg"}, "there are encoder, random_conv"),
+        ({"features": "vgg"}, "^the perceptual term: features=vgg: there are encoder, random_conv"),
         ({"features": "vgg16"}, "Give perceptual.weights_file=FILE, or features=random_conv"),
         ({"features": "spectral", "layers": [1]}, "no layers to choose from"),
         ({"features": "random_conv", "layers": []}, "from 0 on are wanted"),

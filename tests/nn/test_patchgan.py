@@ -37,7 +37,7 @@ def test_patches_of_three_layers(points, patches):
 
 
 def test_a_grid_without_a_patch_is_refused():
-    with pytest.raises(ConfigError, match=r"n_layers=3.*16 × 40.*fewer"):
+    with pytest.raises(ConfigError, match=r"the discriminator: n_layers=3.*16 × 40.*fewer"):
         discriminator((16, 40))
 
 
