@@ -168,7 +168,7 @@ def test_it_is_refused_before_anything_is_written(path, tmp_path, dry_run):
     steps = {"n_steps_input": 1, "n_steps_output": 1, "stride": 1}
     config = {"datamodule": {"data_path": str(tmp_path / "other"), **steps}, "eval": {"baselines": [HALF]}}
     problems, _ = preflight(config, Request("eval", dry_run=dry_run), Place("epd", "eval", None))
-    assert [problem.subject for problem in problems] == ["eval"]
+    assert [problem.subject for problem in problems] == [f"eval.baselines=['{HALF}']"]
     assert "no manifest says how" in problems[0].message
 
 

@@ -16,7 +16,7 @@ from autocast.training.progress import Display
 
 CONFIG = {
     "datamodule": {"data_path": "toys"},
-    "model": {"objective": {"terms": {"kl": {"_target_": "x.KL"}}, "weights": {"kl": 5.0}}},
+    "model": {"objective": {"terms": {"kl": {"_target_": "autocast.losses.terms.KL"}}, "weights": {"kl": 5.0}}},
 }
 
 
