@@ -242,7 +242,7 @@ def train(directory: Path, dataset: str, candidate: Candidate, steps: int) -> di
     n_parameters = sum(p.numel() for p in model.autoencoder.parameters())
     told = {"psnr": round(psnr(x, reconstruction), 2), "parameters": n_parameters, "seconds": round(seconds)}
     print(json.dumps({"dataset": dataset, "name": candidate.name, "latents": candidate.n_latents, **told}), flush=True)
-    return {**told, "command": f"autocast {command}", "shown": reconstruction[:3]}
+    return {**told, "command": f"autocast {command}".replace(f"{directory}/", ""), "shown": reconstruction[:3]}
 
 
 def compare(directory: Path, dataset: str, steps: int) -> dict[str, Any]:
