@@ -105,11 +105,12 @@ class Adversarial(Term):
         self.learning_rate = learning_rate
         self.device = None if device is None else named_device("the adversarial term: device", device)
         self._last_weight: tuple[nn.Parameter, ...] = ()
+        self._patch: int | None = None
+        """Points along an axis that an output of the discriminator sees, where that says so."""
 
     @property
     def detail(self) -> str:
-        seen = getattr(self.discriminator, "receptive_field", None) if hasattr(self, "discriminator") else None
-        return self.loss if seen is None else f"{self.loss}, patches of {seen}"
+        return self.loss if self._patch is None else f"{self.loss}, patches of {self._patch}"
 
     def attach(self, autoencoder: Reconstructing, spec: FieldSpec) -> None:
         """Makes the discriminator of fields like these.
@@ -126,6 +127,7 @@ class Adversarial(Term):
         self._last_weight = () if last is None else (last,)  # in a tuple it is not registered as a parameter
         made = self.make_discriminator(spec.n_channels, grid_shape=spec.grid_shape, periodic=spec.periodic)
         self.discriminator = made.requires_grad_(False)
+        self._patch = getattr(made, "receptive_field", None)
 
     def place(self) -> None:
         if self.device is None:
